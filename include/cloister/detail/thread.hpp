@@ -1,0 +1,35 @@
+// A thread for one call.
+#pragma once
+
+#include <pthread.h>
+
+#include "../error.hpp"
+
+namespace cloister::detail {
+
+// Calls `body`, which must not throw, on a thread of its own and returns when that has ended. It inherits the signal
+// mask, the namespaces and the privileges of the calling thread. Throws Error if there can be no thread.
+// pthread_create(3).
+template <class Body>
+void on_own_thread(Body& body) {
+  ::pthread_t thread;
+  int const result = ::pthread_create(
+      &thread, nullptr,
+      [](void* argument) noexcept -> void* {
+        (*static_cast<Body*>(argument))();
+        return nullptr;
+      },
+      &body);
+  if (result != 0)
+    throw Error(result, "pthread_create", {}, Error::Side::parent,
+                result == EAGAIN   ? "no more threads are allowed: RLIMIT_NPROC, or pids.max of the cgroup"
+                : result == EINVAL ? "after an unshare of pid the kernel gives the thread no further ones"
+                                   : "");
+  // Joining is a cancellation point: unwinding from here would leave `body` to the thread alone.
+  int cancelable = 0;
+  ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
+  ::pthread_join(thread, nullptr);
+  ::pthread_setcancelstate(cancelable, nullptr);
+}
+
+}  // namespace cloister::detail
