@@ -1,0 +1,135 @@
+// What a handle must know about forks of the host that cloister did not make: which process it belongs to, and which descriptors
+// a copy of the host must not hold.
+#pragma once
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+#include <vector>
+
+#include "../file_descriptor.hpp"
+
+namespace cloister::detail {
+
+// What belongs to this process alone: a page that the kernel wipes in every forked copy, whoever made it (MADV_WIPEONFORK, Linux
+// 4.14). Never being shared with the copy, it may be written after a fork without being copied first. Zeroed memory is a valid one.
+struct OwnPage {
+  std::atomic<std::uint64_t> mark;
+  pthread_mutex_t mutex;
+
+  // Throws Error where there is no memory for it; once it has been made never again.
+  static OwnPage& instance() {
+    static std::atomic<OwnPage*> published{nullptr};
+    OwnPage* page = published.load(std::memory_order_acquire);
+    if (page != nullptr) return *page;
+    constexpr std::size_t page_size = 4096;
+    constexpr int madv_wipeonfork = 18;
+    void* const fresh = sys::mmap(page_size, PROT_READ | PROT_WRITE, 0);
+    if (fresh == nullptr) throw Error(ENOMEM, "mmap", "a page that forks do not copy");
+    if (int const result = sys::madvise(fresh, page_size, madv_wipeonfork); result < 0) {
+      sys::munmap(fresh, page_size);
+      throw Error(-result, "madvise", "MADV_WIPEONFORK");
+    }
+    if (published.compare_exchange_strong(page, static_cast<OwnPage*>(fresh), std::memory_order_acq_rel))
+      return *static_cast<OwnPage*>(fresh);
+    sys::munmap(fresh, page_size);
+    return *page;
+  }
+};
+
+// A number that differs in every forked copy of a process: pids will not do, they repeat across pid namespaces.
+inline std::uint64_t process_mark() {
+  static std::atomic<std::uint64_t> last_mark{0};
+  OwnPage& page = OwnPage::instance();
+  std::uint64_t mark = page.mark.load(std::memory_order_acquire);
+  if (mark == 0) {
+    std::uint64_t const fresh = last_mark.fetch_add(1, std::memory_order_relaxed) + 1;
+    mark = page.mark.compare_exchange_strong(mark, fresh, std::memory_order_acq_rel) ? fresh : mark;
+  }
+  return mark;
+}
+
+// The descriptors by whose closing children notice that this process has ended. A forked copy of the process closes them at once
+// (pthread_atfork), or its children would think their parent alive for as long as the copy lives. The copy writes nothing meanwhile:
+// its mutex is unlocked by being wiped, and a list that is not its own is told by its mark.
+class HostOnlyDescriptors {
+ public:
+  static HostOnlyDescriptors& instance() {
+    static HostOnlyDescriptors* const only = new HostOnlyDescriptors;  // never destroyed: handles may outlive static objects
+    return *only;
+  }
+  // While it lives no fork of this process begins: what is created and registered under it is in no copy.
+  class [[nodiscard]] Lock {
+   public:
+    Lock() : descriptors_(instance()) { descriptors_.lock(); }
+    ~Lock() { descriptors_.unlock(); }
+    Lock(Lock const&) = delete;
+
+   private:
+    HostOnlyDescriptors& descriptors_;
+  };
+  void add(int fd, Lock const&) {
+    if (std::uint64_t const mark = process_mark(); owner_ != mark) {
+      fds_.clear();
+      owner_ = mark;
+    }
+    fds_.push_back(fd);
+  }
+  // Closes it under the lock, so that no fork in between sees the number reused.
+  void close(int fd) noexcept {
+    Lock const held;
+    fds_.erase(std::find(fds_.begin(), fds_.end(), fd));
+    sys::close(fd);
+  }
+
+ private:
+  HostOnlyDescriptors() {
+    (void)process_mark();
+    int const result = ::pthread_atfork([] { instance().before_fork(); }, [] { instance().unlock(); },
+                                        [] { instance().close_copies(); });
+    if (result != 0) throw Error(result, "pthread_atfork");
+  }
+  void lock() noexcept { ::pthread_mutex_lock(&OwnPage::instance().mutex); }
+  void unlock() noexcept { ::pthread_mutex_unlock(&OwnPage::instance().mutex); }
+  void before_fork() noexcept {
+    lock();
+    forking_ = process_mark();
+  }
+  void close_copies() const noexcept {
+    if (owner_ == forking_)
+      for (int fd : fds_) sys::close(fd);
+  }
+
+  std::uint64_t owner_ = 0;    // the process whose descriptors these are
+  std::uint64_t forking_ = 0;  // the process that is being copied
+  std::vector<int> fds_;
+};
+
+// Owns a descriptor that exists in this process only.
+class HostOnlyDescriptor {
+ public:
+  HostOnlyDescriptor() noexcept = default;
+  HostOnlyDescriptor(FileDescriptor fd, HostOnlyDescriptors::Lock const& lock) : mark_(process_mark()) {
+    HostOnlyDescriptors::instance().add(fd.get(), lock);
+    fd_ = fd.release();
+  }
+  HostOnlyDescriptor(HostOnlyDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)), mark_(other.mark_) {}
+  HostOnlyDescriptor& operator=(HostOnlyDescriptor&& other) noexcept {
+    HostOnlyDescriptor old = std::move(*this);
+    fd_ = std::exchange(other.fd_, -1);
+    mark_ = other.mark_;
+    return *this;
+  }
+  ~HostOnlyDescriptor() {
+    if (fd_ >= 0 && mark_ == process_mark()) HostOnlyDescriptors::instance().close(fd_);
+  }
+  int get() const noexcept { return fd_; }
+
+ private:
+  int fd_ = -1;
+  std::uint64_t mark_ = 0;
+};
+
+}  // namespace cloister::detail

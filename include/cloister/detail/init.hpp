@@ -1,0 +1,45 @@
+// PID 1 of a pid namespace with Init::reaper: the smallest init that does its duties.
+#pragma once
+
+#include <signal.h>
+
+#include "setup.hpp"
+
+namespace cloister::detail {
+
+// Reaps whatever is orphaned, forwards the signals that processes send, and when `main_pid` ends reports its status on the channel
+// and ends, with which the kernel ends all else in the namespace. The signals that the terminal sends have reached the main
+// process by themselves. Ends at once when the lifeline is cut. No signal has a handler here.
+[[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void run_init(ChildSide const& side, int main_pid) noexcept {
+  sys::prctl(PR_SET_NAME, sys::arg("cloister-init"));
+  sys::prctl(PR_SET_DUMPABLE, 0);  // our memory is a copy of the host's: no business of those inside
+  ChildPlan nothing_kept{};
+  ChildSide self = side;
+  self.plan = &nothing_kept;
+  close_all_others(self);
+  for (int stream = 0; stream < 3; ++stream) sys::close(stream);
+
+  std::uint64_t const all = ~std::uint64_t{0};
+  sys::sigprocmask(SIG_SETMASK, &all);
+  for (;;) {
+    ::siginfo_t info{};
+    int const signal = sys::sigwaitinfo(&all, &info);
+    if (signal < 0) continue;
+    if (signal == kernel::signal_count && info.si_code > 0 && side.lifeline >= 0) sys::exit(128 + SIGKILL);
+    if (signal != SIGCHLD) {
+      if (info.si_code <= 0) sys::kill(main_pid, signal);
+      continue;
+    }
+    for (;;) {
+      ::siginfo_t ended{};
+      if (sys::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | __WALL) < 0 || ended.si_pid == 0) break;
+      if (ended.si_pid != main_pid) continue;
+      bool const exited = ended.si_code == CLD_EXITED;
+      int const status = exited ? (ended.si_status & 0xff) << 8 : (ended.si_status & 0x7f) | (ended.si_code == CLD_DUMPED ? 0x80 : 0);
+      send_message(side.channel, MessageKind::ended, Step::none, status);
+      sys::exit(exited ? ended.si_status : 128 + ended.si_status);
+    }
+  }
+}
+
+}  // namespace cloister::detail

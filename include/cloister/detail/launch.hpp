@@ -1,0 +1,543 @@
+// The three ways to start a child. The engine chooses:
+//   a program                             clone, sharing our memory until its execve: the cost does not grow with our memory
+//   a callable, no new pid namespace      fork(), then unshare() in the child
+//   a callable in a new pid namespace     fork(), and from that single-threaded middle clone3 with CLONE_PARENT
+// A callable is never cloned straight from the host: nobody would repair the locks that other threads held at that moment.
+#pragma once
+
+#include <atomic>
+#include <optional>
+
+#include "blocked_signals.hpp"
+#include "fork_guard.hpp"
+#include "hint.hpp"
+#include "init.hpp"
+#include "setup.hpp"
+#include "thread.hpp"
+#include "wait.hpp"
+
+namespace cloister::detail {
+
+// What runs in the child at the end: must not return.
+struct Body {
+  void (*run)(void* self, ChildSide const& side) noexcept;
+  void* self;
+};
+
+// A started child, and what its parent holds of it.
+struct Running {
+  int pid = -1;
+  FileDescriptor pidfd;
+  HostOnlyDescriptor channel;
+  HostOnlyDescriptor lifeline;
+  FileDescriptor in, out, err;
+  std::vector<Received> early;  // what it has said already
+};
+
+[[noreturn]] inline void throw_failure(Plan const& plan, Failure const& failure, Error::Side side) {
+  char const* const step = name_of(failure.step);
+  throw Error(failure.error, step, plan.item(failure.step, failure.item), side,
+              refusal_hint(step, failure.error, plan.unshare()));
+}
+
+// A child between its creation and its being ready, and what it has said. If the start ends in an exception it is killed and reaped.
+class Birth {
+ public:
+  Birth(int channel, bool through_middle) noexcept : channel_(channel), through_middle_(through_middle) {}
+  Birth(Birth const&) = delete;
+  ~Birth() {
+    if (middle > 0) {
+      reap_middle();
+      try {
+        listen();  // for the child that it may have announced meanwhile
+      } catch (...) {  // out of memory: a child that nobody knows ends by itself, for want of a parent at the channel
+      }
+    }
+    kill();
+    if (pid > 0) (void)reap();
+  }
+
+  int middle = -1;  // our child that clones the real one, by pid until it is reaped
+  int pid = -1;     // the real one
+  FileDescriptor pidfd;
+  bool announced = false;
+  bool ready = false;
+  Failure failure{Step::none, 0, 0};
+
+  std::vector<Received> early;  // what a quick child said after it was ready
+
+  // Takes what has been said, up to both the announcement and the readiness; they come in any order from a middle and its child. What
+  // is none of our messages before that is a failure: only code of ours has run in the child.
+  void listen() {
+    while (!(ready && (announced || !through_middle_))) {
+      Received received = receive_message(channel_);
+      if (received.status == -EAGAIN || received.status == 0) return;
+      Message const& message = received.message;
+      if (ready && message.kind != MessageKind::started) {
+        early.push_back(std::move(received));
+        continue;
+      }
+      if (received.status < 0) {
+        failure = {Step::started, static_cast<int>(-received.status), 0};
+        return;
+      }
+      if (message.kind == MessageKind::started || message.kind == MessageKind::ready) {
+        announced = announced || message.kind == MessageKind::started;
+        ready = ready || message.kind == MessageKind::ready;
+        if (message.value > 0) pid = message.value;
+        if (received.fd) pidfd = std::move(received.fd);
+      } else if (message.kind == MessageKind::failed) {
+        failure = {message.step, message.value, message.item};
+      } else {
+        failure = {Step::started, EBADMSG, 0};
+      }
+    }
+  }
+  // Waits until there is more to hear, or the child has ended; the latter is the result. A child whose pidfd we do not have yet is
+  // looked at ten times a second: it should speak long before.
+  bool wait_for_more() const noexcept {
+    ::pollfd waiting[2] = {{channel_, POLLIN, 0}, {pidfd.get(), POLLIN, 0}};
+    ::timespec const tenth{0, 100'000'000};
+    int const count = sys::poll(waiting, 2, pidfd ? nullptr : &tenth);
+    if (pidfd) return count > 0 && waiting[1].revents != 0;
+    return count == 0 && has_ended(middle > 0 ? middle : pid);
+  }
+  // A middle never waits for anything, so this does not last.
+  void reap_middle() noexcept {
+    if (middle > 0) sys::waitid(P_PID, middle, nullptr, WEXITED | __WALL);
+    middle = -1;
+  }
+  void kill() noexcept {
+    if (pidfd)
+      sys::pidfd_send_signal(pidfd.get(), SIGKILL);
+    else if (pid > 0)
+      sys::kill(pid, SIGKILL);
+  }
+  // Waits for the end of the child; its status where it can still be had.
+  ExitStatus reap() noexcept {
+    ExitStatus status = ExitStatus::unknown();
+    ::siginfo_t info{};
+    if (pidfd)
+      status = detail::reap(pidfd.get());
+    else if (pid > 0 && sys::waitid(P_PID, pid, &info, WEXITED | __WALL) == 0)
+      status = status_of(info);
+    pid = -1;
+    pidfd.reset();
+    return status;
+  }
+
+ private:
+  // Whether this child of ours has ended, without reaping it. True as well if somebody else has reaped it.
+  static bool has_ended(int pid) noexcept {
+    ::siginfo_t info{};
+    return sys::waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || info.si_pid == pid;
+  }
+
+  int channel_;
+  bool through_middle_;
+};
+
+// Writes the id maps of a child that waits for them. Its directory is opened once, found to be one of a proc, and to be the child's
+// because that is there afterwards, before anything is written. Step::none if all went well.
+inline Failure write_maps(ChildPlan const& plan, int pidfd) {
+  auto const refused = [](Step step, long error) { return Failure{step, static_cast<int>(-error), 0}; };
+  // The child's number in the pid namespace of this /proc, which may be an outer one's.
+  long const pid = read_number(("/proc/thread-self/fdinfo/" + std::to_string(pidfd)).c_str(), "Pid:");
+  std::string const path = "/proc/" + std::to_string(pid);
+  int const opened = sys::openat(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (opened < 0) return refused(Step::write_uid_map, opened);
+  FileDescriptor const directory = FileDescriptor::adopt(opened);
+  struct ::statfs file_system {};
+  if (int const result = sys::fstatfs(opened, &file_system); result < 0) return refused(Step::write_uid_map, result);
+  if (file_system.f_type != kernel::proc_super_magic) return refused(Step::write_uid_map, -ENOENT);
+  if (int const result = sys::pidfd_send_signal(pidfd, 0); result < 0) return refused(Step::write_uid_map, result);
+
+  auto const write = [&](char const* name, char const* text, std::size_t size) -> long {
+    int const fd = sys::openat(directory.get(), name, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return fd;
+    long const written = sys::write(fd, text, size);
+    sys::close(fd);
+    return written;
+  };
+  if (plan.setgroups_denied)
+    if (long const result = write("setgroups", "deny", 4); result < 0) return refused(Step::deny_setgroups, result);
+  if (long const result = write("gid_map", plan.gid_map, plan.gid_map_size); result < 0)
+    return refused(Step::write_gid_map, result);
+  if (long const result = write("uid_map", plan.uid_map, plan.uid_map_size); result < 0)
+    return refused(Step::write_uid_map, result);
+  return {Step::none, 0, 0};
+}
+
+inline void write_maps_and_go(Plan const& plan, Birth const& birth, int channel) {
+  if (plan.child.parent_writes_maps)
+    if (Failure const failure = write_maps(plan.child, birth.pidfd.get()); failure.step != Step::none)
+      throw_failure(plan, failure, Error::Side::parent);
+  send_message(channel, MessageKind::go);
+}
+
+// The lifeline of a child whose starting thread may end before the process does. See die_with_parent.
+struct Lifeline {
+  FileDescriptor child;
+  HostOnlyDescriptor parent;
+};
+inline bool started_by_main_thread() noexcept { return sys::gettid() == sys::getpid(); }
+inline Lifeline make_lifeline() {
+  HostOnlyDescriptors::Lock const lock;
+  Pipe pipe = make_pipe();
+  return {std::move(pipe.read), HostOnlyDescriptor{std::move(pipe.write), lock}};
+}
+
+struct Channel {
+  HostOnlyDescriptor parent;
+  FileDescriptor child;
+};
+inline Channel make_channel() {
+  HostOnlyDescriptors::Lock const lock;
+  int ends[2];
+  check(sys::socketpair(SOCK_SEQPACKET | SOCK_CLOEXEC, ends), name_of(Step::channel));
+  FileDescriptor second = FileDescriptor::adopt(ends[1]);
+  FileDescriptor first = above_stdio(ends[0]);
+  second = above_stdio(second.release());
+  return {HostOnlyDescriptor{std::move(first), lock}, std::move(second)};
+}
+
+// --- a callable, and a program under a reaper: by fork
+
+// Tells the parent that the world stands. A child that is to die with its parent has nobody to run for without one.
+inline void say_ready(ChildSide const& side) noexcept {
+  if (send_message(side.channel, MessageKind::ready) < 0 && side.plan->dies_with_parent) sys::exit(127);
+}
+
+// The list by which the kernel finds the robust mutexes of a thread that dies; a raw clone forgets it.
+class RobustList {
+ public:
+  RobustList() noexcept { sys::get_robust_list(&head_, &size_); }
+  void register_again() const noexcept {
+    if (head_ != nullptr) sys::set_robust_list(head_, size_);
+  }
+
+ private:
+  void* head_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// Runs in PID 1 of Init::reaper: starts PID 2, which becomes the program or runs the body, and stays as its init. CLONE_VFORK, here
+// without CLONE_VM, means that the program has begun, or has failed and said so, when clone returns.
+[[noreturn]] inline void start_under_reaper(ChildSide& side, Body const& body, void* tid_address) noexcept {
+  bool const program = side.plan->candidates != nullptr;
+  kernel::clone_args args{};
+  args.flags = kernel::clone_child_settid | kernel::clone_child_cleartid | (program ? kernel::clone_vfork : 0);
+  args.child_tid = reinterpret_cast<std::uint64_t>(tid_address);
+  args.exit_signal = SIGCHLD;
+  RobustList const robust_list;
+  long pid = sys::clone3(&args);
+  if (pid == -ENOSYS || pid == -EPERM) pid = sys::clone(args.flags | SIGCHLD, nullptr, static_cast<int*>(tid_address));
+  require(side, pid, Step::reaper);
+  if (pid > 0) {
+    if (program) say_ready(side);
+    run_init(side, static_cast<int>(pid));
+  }
+  robust_list.register_again();
+  if (side.lifeline >= 0) sys::close(std::exchange(side.lifeline, -1));  // it dies with its init
+  if (program) become_program(side);
+  say_ready(side);
+  body.run(body.self, side);
+  sys::exit(0);
+}
+
+// The child of fork(), or of the middle.
+[[noreturn]] inline void child_main(ChildSide side, Body const& body, bool announces, void* tid_address) noexcept {
+  reset_signal_dispositions();
+  if (side.unshare_flags != 0) require(side, sys::unshare(side.unshare_flags), Step::unshare);
+  if (announces) require(side, send_message(side.channel, MessageKind::started), Step::started);
+  set_up(side);
+  if (side.plan->candidates == nullptr && side.plan->environment != nullptr)
+    ::environ = const_cast<char**>(side.plan->environment);
+  if (side.plan->reaper) start_under_reaper(side, body, tid_address);
+  say_ready(side);
+  body.run(body.self, side);
+  sys::exit(0);
+}
+
+// The middle: a single-threaded copy of the host that clones the real child as a child of the host, and ends. What glibc's fork
+// does for the new thread's identity is done again: the kernel stores the tid where glibc keeps it, and the robust list is registered.
+[[noreturn]] inline void middle_main(ChildSide const& side, Body const& body) noexcept {
+  void* tid_address = nullptr;
+  require(side, sys::prctl(PR_GET_TID_ADDRESS, sys::arg(&tid_address)), Step::tid_address);
+  RobustList const robust_list;
+
+  int pidfd = -1;
+  kernel::clone_args args{};
+  args.flags = (side.plan->unshare_flags & ~kernel::clone_newtime) | kernel::clone_parent | kernel::clone_pidfd |
+               kernel::clone_child_settid | kernel::clone_child_cleartid;
+  args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+  args.child_tid = reinterpret_cast<std::uint64_t>(tid_address);
+  Step step = Step::clone3;
+  long pid = sys::clone3(&args);
+  if (pid == -ENOSYS || pid == -EPERM) {
+    long const by_clone = sys::clone(args.flags, &pidfd, static_cast<int*>(tid_address));
+    if (by_clone >= 0 || pid == -ENOSYS) {
+      pid = by_clone;
+      step = Step::clone;
+    }
+  }
+  require(side, pid, step);
+  if (pid == 0) {
+    robust_list.register_again();
+    child_main(side, body, false, tid_address);
+  }
+  int const number = static_cast<int>(pid);
+  long sent = send_message(side.channel, Message{MessageKind::started, Step::none, number, 0, 0}, nullptr, 0, pidfd);
+  if (sent < 0) sent = send_message(side.channel, MessageKind::started, Step::none, number);
+  if (sent < 0) sys::pidfd_send_signal(pidfd, SIGKILL);
+  sys::exit(0);
+}
+
+// Hears a new child out until it is ready, or with `linger` until its end or that deadline. Throws what went wrong; `birth` then
+// cleans up.
+inline void await_ready(Plan const& plan, Birth& birth, int channel, Deadline const* linger) {
+  bool told_to_go = !plan.child.parent_writes_maps;
+  if (told_to_go) birth.reap_middle();  // it has announced its child by then, which meanwhile goes on
+  for (bool ended = false;; ended = birth.wait_for_more()) {
+    birth.listen();
+    if (linger != nullptr && birth.pidfd && told_to_go) {
+      // Whoever waits for the end anyway need not wake up in between: all that has been said can be heard then.
+      ::pollfd end{birth.pidfd.get(), POLLIN, 0};
+      poll_until(&end, 1, *std::exchange(linger, nullptr));
+      birth.listen();
+    }
+    if (birth.failure.step != Step::none) throw_failure(plan, birth.failure, Error::Side::child);
+    if (birth.announced && !birth.pidfd) {
+      // The pidfd got lost on the way, for want of a free descriptor. The child is ours and not reaped: its number will do.
+      int const opened = sys::pidfd_open(birth.pid);
+      if (opened < 0) throw_failure(plan, {Step::pidfd_open, -opened, 0}, Error::Side::parent);
+      birth.pidfd = above_stdio(opened);
+    }
+    if (birth.announced && !told_to_go) {
+      write_maps_and_go(plan, birth, channel);
+      told_to_go = true;
+    }
+    if (birth.pidfd && birth.ready) return birth.reap_middle();
+    if (ended || (birth.middle < 0 && birth.pid < 0)) {
+      birth.kill();
+      birth.reap_middle();
+      throw ChildDied(birth.reap());
+    }
+  }
+}
+
+// Whether pidfd_open is refused here, by an old kernel or a filter: then every child is cloned with a pidfd.
+inline std::atomic<bool>& pidfd_open_is_refused() noexcept {
+  static std::atomic<bool> refused{false};
+  return refused;
+}
+
+// With `linger` it returns not when the child is ready but at its end, or at that deadline.
+inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const* linger = nullptr) {
+  bool const through_middle = plan.new_pid() || pidfd_open_is_refused().load(std::memory_order_relaxed);
+  Running running;
+  Channel channel = make_channel();
+  running.channel = std::move(channel.parent);
+  Lifeline lifeline;
+  if (plan.child.dies_with_parent && !started_by_main_thread()) lifeline = make_lifeline();
+
+  ChildSide side{};
+  side.plan = &plan.child;
+  side.channel = channel.child.get();
+  side.lifeline = lifeline.child.get();
+  side.is_init = plan.new_pid();
+  // A child that was not cloned with a pidfd may not end before we have opened one: its pid could come to mean another.
+  side.waits_for_go = plan.child.parent_writes_maps || !through_middle;
+  side.unshare_flags = plan.child.unshare_flags & (through_middle ? kernel::clone_newtime : ~std::uint64_t{0});
+
+  Birth birth{running.channel.get(), through_middle};
+  {
+    BlockedSignals const blocked;
+    int const pid = sys::fork();
+    if (pid == 0) {
+      if (through_middle) middle_main(side, body);
+      child_main(side, body, plan.child.parent_writes_maps, nullptr);
+    }
+    if (pid < 0) throw_failure(plan, {Step::fork, -pid, 0}, Error::Side::parent);
+    (through_middle ? birth.middle : birth.pid) = pid;
+  }
+  channel.child.reset();
+  lifeline.child.reset();
+  running.lifeline = std::move(lifeline.parent);
+  if (!through_middle) {
+    int const pidfd = sys::pidfd_open(birth.pid);
+    if (pidfd == -ENOSYS || pidfd == -EPERM) {
+      pidfd_open_is_refused().store(true, std::memory_order_relaxed);
+      return launch_by_fork(plan, body, linger);
+    }
+    if (pidfd < 0) throw_failure(plan, {Step::pidfd_open, -pidfd, 0}, Error::Side::parent);
+    birth.pidfd = above_stdio(pidfd);
+    if (!plan.child.parent_writes_maps) send_message(running.channel.get(), MessageKind::go);
+  }
+  if (!plan.nothing_can_fail() || through_middle) await_ready(plan, birth, running.channel.get(), linger);
+  running.pid = std::exchange(birth.pid, -1);
+  running.pidfd = std::move(birth.pidfd);
+  running.early = std::move(birth.early);
+  return running;
+}
+
+// --- a program, sharing our memory until its execve
+
+class ChildStack {
+ public:
+  ChildStack() : base_(sys::mmap(size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE)) {
+    if (base_ == nullptr) throw Error(ENOMEM, "mmap", "a stack for the child");
+  }
+  ~ChildStack() { sys::munmap(base_, size); }
+  ChildStack(ChildStack const&) = delete;
+  void* base() const noexcept { return base_; }
+  static constexpr std::size_t size = 64 * 1024;
+
+ private:
+  void* base_;
+};
+
+[[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void program_main(void* argument) noexcept {
+  ChildSide side = *static_cast<ChildSide const*>(argument);
+  sys::close(side.parent_channel);
+  reset_signal_dispositions();
+  if (side.unshare_flags != 0) require(side, sys::unshare(side.unshare_flags), Step::unshare);
+  set_up(side);
+  become_program(side);
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void program_entry(void* argument) noexcept { program_main(argument); }
+
+struct SharingClone {
+  kernel::clone_args args{};
+  sys::ChildStart start{};
+  void* stack_top = nullptr;
+  int pidfd = -1;
+  int unfinished = 1;  // cleared by the kernel when the child lets go of our memory
+  int thread = 0;
+  long result = 0;
+  Step step = Step::clone3;
+};
+
+inline void clone_sharing(SharingClone& clone) noexcept {
+  static std::atomic<bool> clone3_is_refused{false};
+  clone.result = -ENOSYS;
+  if (!clone3_is_refused.load(std::memory_order_relaxed))
+    clone.result = sys::clone3_on_stack(&clone.args, clone.start.function, clone.start.argument);
+  if (clone.result != -ENOSYS && clone.result != -EPERM) return;
+  // EPERM may be a lack of privilege or a filter that does not know clone3: if clone works it was the filter.
+  long const by_clone = sys::clone_on_stack(clone.args.flags | clone.args.exit_signal, clone.stack_top, &clone.pidfd,
+                                            &clone.unfinished, &clone.start);
+  if (by_clone >= 0) clone3_is_refused.store(true, std::memory_order_relaxed);
+  if (by_clone >= 0 || clone.result == -ENOSYS) {
+    clone.result = by_clone;
+    clone.step = Step::clone;
+  }
+}
+
+// Clones on a thread that has ended when this returns, so that the child hangs on the main thread and PR_SET_PDEATHSIG, which
+// watches a thread, means the process. A joined thread may still be on its way out, hence the look at its id.
+inline void clone_on_passing_thread(SharingClone& clone) {
+  auto body = [&clone]() noexcept {
+    BlockedSignals const blocked;
+    clone.thread = sys::gettid();
+    clone_sharing(clone);
+  };
+  on_own_thread(body);
+  while (sys::tgkill(sys::getpid(), clone.thread, 0) == 0) sys::sched_yield();
+}
+
+// The caller's dumpable attribute belongs to its memory: a child that shares the memory and changes its ids takes it away for a
+// moment, in which no other such child starts and no fork copies the host.
+class KeptDumpable {
+ public:
+  KeptDumpable() : value_(sys::prctl(PR_GET_DUMPABLE)) {}
+  ~KeptDumpable() {
+    if (value_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
+  }
+  KeptDumpable(KeptDumpable const&) = delete;
+
+ private:
+  HostOnlyDescriptors::Lock lock_;
+  int value_;
+};
+
+inline Running launch_sharing(Plan const& plan) {
+  bool const passing_thread = plan.child.dies_with_parent && !started_by_main_thread();
+  bool const waits = plan.child.parent_writes_maps || passing_thread;
+  Running running;
+  Channel channel = make_channel();
+  running.channel = std::move(channel.parent);
+
+  ChildStack const stack;
+  ChildSide side{};
+  side.plan = &plan.child;
+  side.channel = channel.child.get();
+  side.parent_channel = running.channel.get();
+  side.is_init = plan.new_pid();
+  side.shares_memory = true;
+  side.waits_for_go = waits;
+  side.unshare_flags = plan.child.unshare_flags & kernel::clone_newtime;
+
+  SharingClone clone;
+  clone.args.flags = (plan.child.unshare_flags & ~kernel::clone_newtime) | kernel::clone_vm | kernel::clone_pidfd |
+                     (waits ? kernel::clone_child_cleartid : kernel::clone_vfork);
+  clone.args.pidfd = reinterpret_cast<std::uint64_t>(&clone.pidfd);
+  clone.args.child_tid = reinterpret_cast<std::uint64_t>(&clone.unfinished);
+  clone.args.exit_signal = SIGCHLD;
+  clone.args.stack = reinterpret_cast<std::uint64_t>(stack.base());
+  clone.args.stack_size = ChildStack::size;
+  clone.stack_top = static_cast<char*>(stack.base()) + ChildStack::size;
+  clone.start = {program_entry, &side};
+
+  Birth birth{running.channel.get(), false};
+  {
+    BlockedSignals const blocked;
+    std::optional<KeptDumpable> dumpable;
+    if (plan.child.ids_change) dumpable.emplace();
+    if (passing_thread)
+      clone_on_passing_thread(clone);
+    else
+      clone_sharing(clone);
+    if (clone.result < 0) throw_failure(plan, {clone.step, static_cast<int>(-clone.result), 0}, Error::Side::parent);
+    birth.pid = static_cast<int>(clone.result);
+    birth.pidfd = above_stdio(clone.pidfd);
+    channel.child.reset();
+    if (waits) {
+      auto const let_go = [&] {
+        while (__atomic_load_n(&clone.unfinished, __ATOMIC_ACQUIRE) != 0) sys::futex_wait(&clone.unfinished, 1);
+      };
+      try {
+        write_maps_and_go(plan, birth, running.channel.get());
+      } catch (...) {
+        sys::pidfd_send_signal(birth.pidfd.get(), SIGKILL);
+        let_go();
+        throw;
+      }
+      let_go();
+    }
+  }
+  // It has become the program, or it has failed and said so before it ended: there is nothing to wait for.
+  Received const last_words = receive_message(running.channel.get());
+  if (last_words.status > 0 && last_words.message.kind == MessageKind::failed) {
+    (void)birth.reap();
+    throw_failure(plan, {last_words.message.step, last_words.message.value, last_words.message.item}, Error::Side::child);
+  }
+  running.channel = HostOnlyDescriptor{};
+  running.pid = std::exchange(birth.pid, -1);
+  running.pidfd = std::move(birth.pidfd);
+  return running;
+}
+
+inline Running launch_program(Plan& plan, Stdio const& streams) {
+  Pipe in, out, err;
+  if (streams.in.kind() == Redirect::Kind::pipe) plan.set_stream(0, (in = make_pipe()).read.get());
+  if (streams.out.kind() == Redirect::Kind::pipe) plan.set_stream(1, (out = make_pipe()).write.get());
+  if (streams.err.kind() == Redirect::Kind::pipe) plan.set_stream(2, (err = make_pipe()).write.get());
+  Running running = plan.child.reaper ? launch_by_fork(plan, Body{nullptr, nullptr}) : launch_sharing(plan);
+  running.in = std::move(in.write);
+  running.out = std::move(out.read);
+  running.err = std::move(err.read);
+  return running;
+}
+
+}  // namespace cloister::detail

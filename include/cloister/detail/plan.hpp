@@ -1,0 +1,394 @@
+// A description, checked and laid out so that the child needs no memory to carry it out.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <iterator>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+#include "../command.hpp"
+#include "../error.hpp"
+#include "../isolation.hpp"
+#include "syscall.hpp"
+#include "text.hpp"
+
+namespace cloister::detail {
+
+// Every step that can fail, in the parent or in the child. The child reports the number, the parent knows the name.
+enum class Step : std::uint8_t {
+  none,
+  channel, fork, clone3, clone, unshare, tid_address, pidfd_open, started,
+  deny_setgroups, write_uid_map, write_gid_map, setgroups, setresgid, setresuid, capset,
+  parent_death, hostname, domainname, loopback, clock_offsets, enter_time,
+  setsid, setpgid, open_null, streams, keep_fd, close_descriptors, chdir, execve, reaper,
+  read_result, memfd, write_result
+};
+
+constexpr char const* name_of(Step step) noexcept {
+  switch (step) {
+    case Step::none: break;
+    case Step::channel: return "socketpair";
+    case Step::fork: return "fork";
+    case Step::clone3: return "clone3";
+    case Step::clone: return "clone";
+    case Step::unshare: return "unshare";
+    case Step::tid_address: return "prctl PR_GET_TID_ADDRESS";
+    case Step::pidfd_open: return "pidfd_open";
+    case Step::started: return "report the start";
+    case Step::deny_setgroups: return "write setgroups";
+    case Step::write_uid_map: return "write uid_map";
+    case Step::write_gid_map: return "write gid_map";
+    case Step::setgroups: return "setgroups";
+    case Step::setresgid: return "setresgid";
+    case Step::setresuid: return "setresuid";
+    case Step::capset: return "capset";
+    case Step::parent_death: return "arm on_parent_death";
+    case Step::hostname: return "sethostname";
+    case Step::domainname: return "setdomainname";
+    case Step::loopback: return "bring up loopback";
+    case Step::clock_offsets: return "write timens_offsets";
+    case Step::enter_time: return "setns";
+    case Step::setsid: return "setsid";
+    case Step::setpgid: return "setpgid";
+    case Step::open_null: return "open /dev/null";
+    case Step::streams: return "dup";
+    case Step::keep_fd: return "keep_fd";
+    case Step::close_descriptors: return "close_range";
+    case Step::chdir: return "chdir";
+    case Step::execve: return "execve";
+    case Step::reaper: return "start under the reaper";
+    case Step::read_result: return "read result";
+    case Step::memfd: return "memfd_create";
+    case Step::write_result: return "write result";
+  }
+  return "unknown step";
+}
+
+// What the child reads between clone and the callable or execve: numbers and pointers into the Plan that owns it.
+struct ChildPlan {
+  std::uint64_t unshare_flags;  // CLONE_NEW*
+
+  // User namespace. Maps that a caller may write for itself alone are written by the child; others by the parent, meanwhile the
+  // child waits.
+  bool new_user;
+  bool parent_writes_maps;
+  bool setgroups_denied;
+  bool ids_change;
+  std::uint32_t uid, gid;
+  char const* uid_map;
+  std::size_t uid_map_size;
+  char const* gid_map;
+  std::size_t gid_map_size;
+
+  char const* hostname;
+  std::size_t hostname_size;
+  char const* domainname;
+  std::size_t domainname_size;
+  bool loopback_up;
+  char const* clock_offsets;
+  std::size_t clock_offsets_size;
+
+  bool fresh_session;
+  bool own_group;
+  bool reaper;
+  bool dies_with_parent;
+
+  // Descriptors: where 0, 1 and 2 come from, what else survives. All sources are above 2 or the caller's own.
+  static constexpr int from_caller = -1, from_null = -2;
+  std::array<int, 3> streams;
+  bool err_to_out;
+  bool close_others;
+  Command::Kept const* kept;
+  int* kept_copies;  // room for one number each
+  std::size_t kept_count;
+
+  // Program only; a callable has no candidates, and an environment only if it differs from the caller's.
+  char const* directory;
+  char const* const* candidates;  // paths to try, in order, ended by null
+  char const* const* arguments;
+  char const* const* environment;
+};
+static_assert(std::is_trivially_destructible_v<ChildPlan> && std::is_standard_layout_v<ChildPlan>);
+
+// Checks a description for itself and against the caller; std::invalid_argument or Error before any process exists.
+class Plan {
+ public:
+  struct Options {
+    bool own_group = false;
+  };
+
+  Plan(Isolation const& isolation, Command const* command, Options options) : isolation_(isolation) {
+    refuse_contradictions();
+    child.unshare_flags = isolation_.unshare.bits();
+    plan_ids();
+    plan_world();
+    plan_environment(command);
+    child.own_group = options.own_group;
+    if (command != nullptr)
+      plan_program(*command);
+    else
+      plan_callable_descriptors();
+  }
+  explicit Plan(Isolation const& isolation) : Plan(isolation, nullptr, {}) {}
+  Plan(Plan const&) = delete;
+
+  ChildPlan child{};
+
+  CloneFlags unshare() const noexcept { return isolation_.unshare; }
+  bool new_pid() const noexcept { return isolation_.unshare.contains(NamespaceType::pid); }
+
+  // Whether a callable has nothing to set up that could fail, and need not be awaited.
+  bool nothing_can_fail() const noexcept {
+    return child.unshare_flags == 0 && !child.close_others && !child.fresh_session;
+  }
+
+  // Redirects one of the streams 0 to 2 to a descriptor above 2.
+  void set_stream(int stream, int fd) noexcept { child.streams[static_cast<std::size_t>(stream)] = fd; }
+
+  // What the step worked on, for people.
+  std::string item(Step step, int index) const {
+    switch (step) {
+      case Step::clone3:
+      case Step::clone:
+      case Step::unshare: return to_string(isolation_.unshare);
+      case Step::write_uid_map: return quoted(uid_map_);
+      case Step::write_gid_map: return quoted(gid_map_);
+      case Step::hostname: return isolation_.hostname.value_or("");
+      case Step::domainname: return isolation_.domainname.value_or("");
+      case Step::setresuid: return std::to_string(child.uid);
+      case Step::setresgid: return std::to_string(child.gid);
+      case Step::clock_offsets: return quoted(clock_offsets_);
+      case Step::enter_time: return "time_for_children";
+      case Step::streams: return index == 0 ? "to stdin" : index == 1 ? "to stdout" : "to stderr";
+      case Step::keep_fd: return std::to_string(index);
+      case Step::chdir: return directory_;
+      case Step::execve: return candidate_paths_.size() == 1 ? program_ : program_ + ", looked for in " + path_ + ",";
+      default: return {};
+    }
+  }
+
+ private:
+  static std::string quoted(std::string text) {
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    for (char& c : text)
+      if (c == '\n') c = ',';
+    return '"' + text + '"';
+  }
+  [[noreturn]] static void refuse(std::string const& why) { throw std::invalid_argument("cloister: isolation: " + why); }
+
+  void refuse_contradictions() const {
+    auto const unshares = [&](NamespaceType type) { return isolation_.unshare.contains(type); };
+    auto const check_name = [&](char const* field, std::optional<std::string> const& name) {
+      if (!name) return;
+      if (!unshares(NamespaceType::uts)) refuse(std::string(field) + " without uts in unshare: it would rename the host");
+      if (name->size() > 64) refuse(std::string(field) + " has " + std::to_string(name->size()) + " bytes, the kernel takes 64");
+      if (name->find('\0') != name->npos) refuse(std::string(field) + " holds a NUL");
+    };
+    check_name("hostname", isolation_.hostname);
+    check_name("domainname", isolation_.domainname);
+    if (isolation_.ids && !unshares(NamespaceType::user)) refuse("ids without user in unshare");
+    if (isolation_.clock != ClockOffsets{} && !unshares(NamespaceType::time)) refuse("clock without time in unshare");
+    if (isolation_.loopback != Loopback::up && !unshares(NamespaceType::net)) refuse("loopback without net in unshare");
+    if (isolation_.init == Init::reaper && !unshares(NamespaceType::pid))
+      refuse("init is a reaper without pid in unshare: only PID 1 of a new pid namespace reaps what others leave");
+    for (std::string const& name : isolation_.environment.names())
+      if (name.empty() || name.find('=') != name.npos || name.find('\0') != name.npos)
+        refuse("environment: \"" + printable(name) + "\" is no name of a variable");
+  }
+
+  void plan_ids() {
+    if (!isolation_.unshare.contains(NamespaceType::user)) return;
+    std::uint32_t const uid = sys::geteuid(), gid = sys::getegid();
+    IdMap const map = isolation_.ids.value_or(IdMap::self());
+    std::vector<IdRange> uids = map.uids(), gids = map.gids();
+    if (map.kind() == IdMap::Kind::self) {
+      uids = {{uid, uid}};
+      gids = {{gid, gid}};
+    } else if (map.kind() == IdMap::Kind::root) {
+      uids = {{0, uid}};
+      gids = {{0, gid}};
+    }
+    child.uid = IdMap::maps(uids, 0) ? 0 : uids.front().inside;
+    child.gid = IdMap::maps(gids, 0) ? 0 : gids.front().inside;
+    if (map.inside()) {
+      std::tie(child.uid, child.gid) = *map.inside();
+      if (!IdMap::maps(uids, child.uid) || !IdMap::maps(gids, child.gid))
+        refuse("ids: as(" + std::to_string(child.uid) + ", " + std::to_string(child.gid) + ") is not mapped");
+    }
+    child.ids_change = outside(uids, child.uid) != uid || outside(gids, child.gid) != gid;
+    uid_map_ = IdMap::text(uids);
+    gid_map_ = IdMap::text(gids);
+
+    // One's own ids alone may be written by the child, once it has given up setgroups. A caller that may do more writes itself,
+    // so that setgroups stays allowed and the child can drop the groups that it came with.
+    bool const own_only = uids == std::vector<IdRange>{{uids.front().inside, uid}} &&
+                          gids == std::vector<IdRange>{{gids.front().inside, gid}};
+    bool const privileged = caller_may_set_ids();
+    child.new_user = true;
+    child.parent_writes_maps = privileged || !own_only;
+    child.setgroups_denied = !privileged;
+    child.uid_map = uid_map_.c_str();
+    child.uid_map_size = uid_map_.size();
+    child.gid_map = gid_map_.c_str();
+    child.gid_map_size = gid_map_.size();
+  }
+  static std::uint32_t outside(std::vector<IdRange> const& ranges, std::uint32_t inside) noexcept {
+    for (IdRange const& range : ranges)
+      if (inside >= range.inside && inside - range.inside < range.count) return range.outside + (inside - range.inside);
+    return 0xffffffff;
+  }
+  static bool caller_may_set_ids() noexcept {
+    kernel::capability_header header{kernel::capability_version_3, 0};
+    std::array<kernel::capability_data, 2> data{};
+    constexpr std::uint32_t setgid_and_setuid = (1u << 6) | (1u << 7);
+    return sys::capget(&header, data.data()) == 0 && (data[0].effective & setgid_and_setuid) == setgid_and_setuid;
+  }
+
+  void plan_world() {
+    if (isolation_.hostname) {
+      child.hostname = isolation_.hostname->c_str();
+      child.hostname_size = isolation_.hostname->size();
+    }
+    if (isolation_.domainname) {
+      child.domainname = isolation_.domainname->c_str();
+      child.domainname_size = isolation_.domainname->size();
+    }
+    child.loopback_up = isolation_.unshare.contains(NamespaceType::net) && isolation_.loopback == Loopback::up;
+    if (isolation_.clock != ClockOffsets{}) {
+      auto const line = [](char const* clock, std::chrono::nanoseconds offset) {
+        auto const seconds = std::chrono::floor<std::chrono::seconds>(offset);
+        return clock + (" " + std::to_string(seconds.count())) + " " + std::to_string((offset - seconds).count()) + "\n";
+      };
+      clock_offsets_ = line("monotonic", isolation_.clock.monotonic) + line("boottime", isolation_.clock.boottime);
+      child.clock_offsets = clock_offsets_.c_str();
+      child.clock_offsets_size = clock_offsets_.size();
+    }
+    child.fresh_session = isolation_.session == Session::fresh;
+    child.reaper = isolation_.init == Init::reaper;
+    child.dies_with_parent = isolation_.on_parent_death == ParentDeath::kill_child;
+    child.streams = {ChildPlan::from_caller, ChildPlan::from_caller, ChildPlan::from_caller};
+  }
+
+  void plan_environment(Command const* command) {
+    Environment const& wanted = isolation_.environment;
+    if (command == nullptr && wanted.kind() == Environment::Kind::inherit) return;
+    auto const has_name = [](char const* entry, std::string const& name) {
+      return std::strncmp(entry, name.c_str(), name.size()) == 0 && entry[name.size()] == '=';
+    };
+    if (wanted.kind() != Environment::Kind::clear)
+      for (char** entry = ::environ; entry != nullptr && *entry != nullptr; ++entry)
+        if (wanted.kind() == Environment::Kind::inherit ||
+            std::any_of(wanted.names().begin(), wanted.names().end(), [&](auto const& name) { return has_name(*entry, name); }))
+          environment_.push_back(*entry);
+    if (command != nullptr) {
+      variables_.reserve(command->variables().size());
+      for (auto const& variable : command->variables()) {
+        std::erase_if(environment_, [&](char const* entry) { return has_name(entry, variable.first); });
+        variables_.push_back(variable.first + '=' + variable.second);
+        environment_.push_back(variables_.back().c_str());
+      }
+    }
+    for (char const* entry : environment_)
+      if (std::strncmp(entry, "PATH=", 5) == 0) path_ = entry + 5;
+    environment_.push_back(nullptr);
+    child.environment = environment_.data();
+  }
+
+  void plan_program(Command const& command) {
+    words_ = command.words();
+    for (std::string const& word : words_) arguments_.push_back(word.c_str());
+    arguments_.push_back(nullptr);
+    child.arguments = arguments_.data();
+    program_ = words_.front();
+    if (program_.find('/') != program_.npos)
+      candidate_paths_.push_back(program_);
+    else
+      for (std::size_t start = 0; start <= path_.size();) {
+        std::size_t const end = std::min(path_.find(':', start), path_.size());
+        std::string directory = path_.substr(start, end - start);
+        candidate_paths_.push_back(directory.empty() ? program_ : directory + '/' + program_);
+        start = end + 1;
+      }
+    for (std::string const& path : candidate_paths_) candidates_.push_back(path.c_str());
+    candidates_.push_back(nullptr);
+    child.candidates = candidates_.data();
+    if (command.directory()) {
+      directory_ = *command.directory();
+      child.directory = directory_.c_str();
+    }
+
+    kept_ = command.kept();
+    for (int fd : isolation_.descriptors.fds())
+      if (fd > 2) kept_.push_back({fd, fd});
+    for (std::size_t i = 0; i < kept_.size(); ++i)
+      for (std::size_t j = 0; j < i; ++j)
+        if (kept_[i].as == kept_[j].as && kept_[i].fd != kept_[j].fd)
+          throw std::invalid_argument("cloister: command: keep_fd: " + std::to_string(kept_[i].as) + " is taken twice");
+    require_open_descriptors();
+
+    auto const plan_stream = [&](int stream, Redirect const& redirect) {
+      switch (redirect.kind()) {
+        case Redirect::Kind::null: set_stream(stream, ChildPlan::from_null); break;
+        case Redirect::Kind::descriptor:
+          require_open(redirect.fd(), "stdio");
+          set_stream(stream, redirect.fd());
+          break;
+        case Redirect::Kind::to_out: child.err_to_out = true; break;
+        case Redirect::Kind::unset:
+        case Redirect::Kind::inherit:
+        case Redirect::Kind::pipe: break;  // the launch makes the pipes
+      }
+    };
+    plan_stream(0, command.streams().in);
+    plan_stream(1, command.streams().out);
+    plan_stream(2, command.streams().err);
+    child.close_others = true;
+    finish_kept();
+  }
+
+  void plan_callable_descriptors() {
+    if (isolation_.descriptors.kind() == Descriptors::Kind::inherit) return;
+    child.close_others = true;
+    child.streams = {ChildPlan::from_null, ChildPlan::from_null, ChildPlan::from_null};
+    for (int fd : isolation_.descriptors.fds()) {
+      if (fd >= 0 && fd <= 2)
+        child.streams[static_cast<std::size_t>(fd)] = ChildPlan::from_caller;
+      else
+        kept_.push_back({fd, fd});
+    }
+    require_open_descriptors();
+    finish_kept();
+  }
+
+  void require_open_descriptors() const {
+    for (int fd : isolation_.descriptors.fds()) require_open(fd, "descriptors");
+    for (auto const& kept : kept_) require_open(kept.fd, "keep_fd");
+  }
+  static void require_open(int fd, char const* field) {
+    if (int const result = sys::fcntl(fd, F_GETFD); result < 0)
+      throw Error(-result, field, std::to_string(fd), Error::Side::parent, "the descriptor is not open");
+  }
+
+  void finish_kept() {
+    std::sort(kept_.begin(), kept_.end(), [](auto const& a, auto const& b) { return a.as < b.as; });
+    kept_.erase(std::unique(kept_.begin(), kept_.end()), kept_.end());
+    child.kept = kept_.data();
+    child.kept_count = kept_.size();
+    kept_copies_.resize(kept_.size());
+    child.kept_copies = kept_copies_.data();
+  }
+
+  Isolation isolation_;
+  std::string uid_map_, gid_map_, clock_offsets_, directory_, program_;
+  std::string path_ = "/usr/local/bin:/usr/bin:/bin";  // where the environment has no PATH
+  std::vector<std::string> words_, variables_, candidate_paths_;
+  std::vector<char const*> arguments_, environment_, candidates_;
+  std::vector<Command::Kept> kept_;
+  std::vector<int> kept_copies_;
+};
+
+}  // namespace cloister::detail

@@ -1,0 +1,298 @@
+// The child walks the plan. Nothing here allocates, locks, throws or prints, and all of it may run in a process that shares the
+// memory of its parent.
+#pragma once
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "../loopback.hpp"
+#include "channel.hpp"
+#include "plan.hpp"
+#include "syscall.hpp"
+
+namespace cloister::detail {
+
+// What a child has besides its plan.
+struct ChildSide {
+  ChildPlan const* plan;
+  int channel;                // its end
+  int parent_channel = -1;    // the parent's end, where the child still holds a copy
+  int lifeline = -1;          // read end of a pipe whose write end only the parent holds; -1: PR_SET_PDEATHSIG instead
+  std::uint64_t unshare_flags = 0;  // CLONE_NEW* that it was not cloned with
+  bool waits_for_go = false;        // until the parent has written the id maps, or the thread that cloned it has ended
+  bool shares_memory = false;       // a program before execve
+  bool is_init = false;             // PID 1 of a new pid namespace
+};
+
+struct Failure {
+  Step step;
+  int error;
+  int item;
+};
+
+[[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void fail(ChildSide const& side, Failure const& failure) noexcept {
+  send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
+  sys::exit(127);
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void require(ChildSide const& side, long result, Step step, int item = 0) noexcept {
+  if (result < 0) fail(side, {step, static_cast<int>(-result), item});
+}
+
+// Every signal to its default: the parent's handlers mean nothing here, and an ignored signal would stay ignored across execve.
+// But not the two that the C library uses between threads: it does not look whether its handlers are still there.
+CLOISTER_DETAIL_CHILD_SIDE inline void reset_signal_dispositions() noexcept {
+  kernel::signal_action const default_action{};
+  for (int signal = 1; signal <= kernel::signal_count; ++signal)
+    if (signal != SIGKILL && signal != SIGSTOP && signal != 32 && signal != 33) sys::sigaction(signal, &default_action);
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void unblock_signals() noexcept {
+  std::uint64_t const none = 0;
+  sys::sigprocmask(SIG_SETMASK, &none);
+}
+
+CLOISTER_DETAIL_CHILD_SIDE inline long write_file(char const* path, char const* text, std::size_t size) noexcept {
+  int const fd = sys::openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return fd;
+  long const written = sys::write(fd, text, size);
+  sys::close(fd);
+  return written;
+}
+
+CLOISTER_DETAIL_CHILD_SIDE inline void await_go(ChildSide const& side) noexcept {
+  Message message;
+  if (sys::recv(side.channel, &message, sizeof message, 0) <= 0 || message.kind != MessageKind::go) sys::exit(127);
+}
+
+// Maps first, then the inside ids: an unmapped creator could not make a file (EOVERFLOW), and PR_SET_PDEATHSIG is lost when ids
+// change. A change of ids keeps the capabilities, which the rest of the set-up needs.
+CLOISTER_DETAIL_CHILD_SIDE inline void become_inside_ids(ChildSide const& side) noexcept {
+  ChildPlan const& plan = *side.plan;
+  if (!plan.parent_writes_maps) {
+    long const denied = write_file("/proc/self/setgroups", "deny", 4);
+    if (denied != -ENOENT) require(side, denied, Step::deny_setgroups);  // no such file before Linux 3.19
+    require(side, write_file("/proc/self/gid_map", plan.gid_map, plan.gid_map_size), Step::write_gid_map);
+    require(side, write_file("/proc/self/uid_map", plan.uid_map, plan.uid_map_size), Step::write_uid_map);
+  }
+  // EPERM: setgroups was given up further out, and the namespace inherited that.
+  if (!plan.setgroups_denied)
+    if (int const result = sys::setgroups(0, nullptr); result != -EPERM) require(side, result, Step::setgroups);
+  if (plan.ids_change) sys::prctl(PR_SET_KEEPCAPS, 1);
+  require(side, sys::setresgid(plan.gid), Step::setresgid);
+  require(side, sys::setresuid(plan.uid), Step::setresuid);
+  if (plan.ids_change) {
+    kernel::capability_header header{kernel::capability_version_3, 0};
+    kernel::capability_data data[2] = {};
+    require(side, sys::capget(&header, data), Step::capset);
+    for (kernel::capability_data& part : data) part.effective = part.permitted;
+    require(side, sys::capset(&header, data), Step::capset);
+    sys::prctl(PR_SET_KEEPCAPS, 0);
+  }
+}
+
+[[noreturn]] inline void lifeline_cut(int) noexcept { sys::exit(128 + SIGKILL); }
+
+// Dies with the parent process. PR_SET_PDEATHSIG watches a thread, so it serves where that thread lives as long as the process;
+// elsewhere a pipe, whose write end closes with the process, raises a signal at its read end: SIGKILL, or to PID 1, to which such a
+// SIGKILL does nothing, SIGRTMAX with a handler. Armed last, it looks once more whether the parent is there.
+CLOISTER_DETAIL_CHILD_SIDE inline void die_with_parent(ChildSide const& side) noexcept {
+  if (!side.plan->dies_with_parent) return;
+  if (side.lifeline < 0) {
+    require(side, sys::prctl(PR_SET_PDEATHSIG, SIGKILL), Step::parent_death);
+  } else {
+    int signal = SIGKILL;
+    if (side.is_init) {
+      signal = kernel::signal_count;
+      if (!side.plan->reaper) {
+        struct ::sigaction action {};
+        action.sa_handler = lifeline_cut;
+        ::sigaction(signal, &action, nullptr);
+      }
+    }
+    require(side, sys::fcntl(side.lifeline, F_SETOWN, sys::getpid()), Step::parent_death);
+    require(side, sys::fcntl(side.lifeline, F_SETSIG, signal), Step::parent_death);
+    require(side, sys::fcntl(side.lifeline, F_SETFL, O_ASYNC), Step::parent_death);
+    // A callable that becomes a program takes it along.
+    require(side, sys::fcntl(side.lifeline, F_SETFD, 0), Step::parent_death);
+    ::pollfd cut{side.lifeline, POLLIN, 0};
+    ::timespec const now{};
+    if (sys::poll(&cut, 1, &now) > 0) sys::exit(128 + SIGKILL);
+  }
+  char byte;
+  if (sys::recv(side.channel, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) sys::exit(128 + SIGKILL);
+}
+
+// Before any change of ids, after which the files of /proc/self are no longer the child's own. A process that shares memory enters
+// its new time namespace at execve; another must ask for it.
+CLOISTER_DETAIL_CHILD_SIDE inline void set_clocks(ChildSide const& side) noexcept {
+  ChildPlan const& plan = *side.plan;
+  if (plan.clock_offsets != nullptr)
+    require(side, write_file("/proc/self/timens_offsets", plan.clock_offsets, plan.clock_offsets_size), Step::clock_offsets);
+  if ((plan.unshare_flags & kernel::clone_newtime) == 0 || side.shares_memory) return;
+  int const fd = sys::openat(AT_FDCWD, "/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+  require(side, fd, Step::enter_time);
+  require(side, sys::setns(fd, kernel::clone_newtime), Step::enter_time);
+  sys::close(fd);
+}
+
+CLOISTER_DETAIL_CHILD_SIDE inline void make_world(ChildSide const& side) noexcept {
+  ChildPlan const& plan = *side.plan;
+  if (plan.hostname != nullptr) require(side, sys::sethostname(plan.hostname, plan.hostname_size), Step::hostname);
+  if (plan.domainname != nullptr) require(side, sys::setdomainname(plan.domainname, plan.domainname_size), Step::domainname);
+  if (plan.loopback_up) require(side, set_loopback_up(), Step::loopback);
+  if (plan.fresh_session) require(side, sys::setsid(), Step::setsid);
+  else if (plan.own_group) require(side, sys::setpgid(0, 0), Step::setpgid);
+}
+
+// --- descriptors
+
+// Calls `visit(side, fd)` for every open descriptor above 2: by /proc where it is there, else by trying every number.
+template <class Visit>
+CLOISTER_DETAIL_CHILD_SIDE inline void for_each_descriptor(ChildSide const& side, Visit visit) noexcept {
+  int const directory = sys::openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) {
+    ::rlimit limit{};
+    sys::getrlimit(RLIMIT_NOFILE, &limit);
+    for (int fd = 3; static_cast<::rlim_t>(fd) < limit.rlim_cur; ++fd) visit(side, fd);
+    return;
+  }
+  alignas(::dirent64) char buffer[2048];
+  for (long size; (size = sys::getdents64(directory, buffer, sizeof buffer)) > 0;)
+    for (long at = 0; at < size;) {
+      auto const* entry = reinterpret_cast<::dirent64 const*>(buffer + at);
+      at += entry->d_reclen;
+      int fd = 0;
+      char const* digit = entry->d_name;
+      for (; *digit >= '0' && *digit <= '9'; ++digit) fd = fd * 10 + (*digit - '0');
+      if (*digit == '\0' && fd > 2 && fd != directory) visit(side, fd);
+    }
+  sys::close(directory);
+}
+
+// close_range with CLOSE_RANGE_CLOEXEC is Linux 5.11, close_range itself 5.9.
+CLOISTER_DETAIL_CHILD_SIDE inline void mark_all_close_on_exec(ChildSide const& side) noexcept {
+  if (sys::close_range(3, ~0u, kernel::close_range_cloexec) == 0) return;
+  for_each_descriptor(side, [](ChildSide const&, int fd) CLOISTER_DETAIL_CHILD_SIDE { sys::fcntl(fd, F_SETFD, FD_CLOEXEC); });
+}
+
+CLOISTER_DETAIL_CHILD_SIDE inline bool survives(ChildSide const& side, int fd) noexcept {
+  if (fd == side.channel || fd == side.lifeline) return true;
+  for (std::size_t i = 0; i < side.plan->kept_count; ++i)
+    if (side.plan->kept[i].as == fd) return true;
+  return false;
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void close_all_others(ChildSide const& side) noexcept {
+  for (int from = 3;;) {
+    int next = -1;  // the lowest descriptor from here on that stays
+    auto const consider = [&](int fd) CLOISTER_DETAIL_CHILD_SIDE {
+      if (fd >= from && (next < 0 || fd < next)) next = fd;
+    };
+    consider(side.channel);
+    consider(side.lifeline);
+    for (std::size_t i = 0; i < side.plan->kept_count; ++i) consider(side.plan->kept[i].as);
+    auto const last = next < 0 ? ~0u : static_cast<unsigned>(next) - 1;
+    if ((next < 0 || next > from) && sys::close_range(static_cast<unsigned>(from), last, 0) < 0) break;
+    if (next < 0) return;
+    from = next + 1;
+  }
+  for_each_descriptor(side, [](ChildSide const& self, int fd) CLOISTER_DETAIL_CHILD_SIDE {
+    if (!survives(self, fd)) sys::close(fd);
+  });
+}
+
+// Whether a descriptor of ours will stand under this number.
+CLOISTER_DETAIL_CHILD_SIDE inline bool is_target(ChildPlan const& plan, int number) noexcept {
+  if (number < 3) return true;
+  for (std::size_t i = 0; i < plan.kept_count; ++i)
+    if (plan.kept[i].as == number) return true;
+  return false;
+}
+// A descriptor that nothing will be put in the place of: `fd` itself if that will do, else a copy, close-on-exec.
+CLOISTER_DETAIL_CHILD_SIDE inline int out_of_the_way(ChildPlan const& plan, int fd) noexcept {
+  for (int from = 3; is_target(plan, fd); from = fd + 1) {
+    int const copy = sys::fcntl(fd, F_DUPFD_CLOEXEC, from);
+    if (copy < 0) return copy;
+    if (from > 3) sys::close(fd);  // a copy that was in the way as well
+    fd = copy;
+  }
+  return fd;
+}
+
+// Puts 0, 1 and 2 and the kept descriptors in their places and sees to it that no other outlives execve, or, for a callable, this
+// call. Sources that are in the way are copied first, so that none is overwritten before it is used.
+CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexcept {
+  ChildPlan const& plan = *side.plan;
+  bool const program = plan.candidates != nullptr;
+  if (program) {
+    int const channel = out_of_the_way(plan, side.channel);
+    require(side, channel, Step::close_descriptors);
+    side.channel = channel;
+    if (side.lifeline >= 0) side.lifeline = out_of_the_way(plan, side.lifeline);
+    require(side, side.lifeline >= -1 ? 0 : side.lifeline, Step::close_descriptors);
+    mark_all_close_on_exec(side);
+  }
+
+  int sources[3] = {plan.streams[0], plan.streams[1], plan.streams[2]};
+  for (int stream = 0; stream < 3; ++stream) {
+    int& source = sources[stream];
+    if (source == ChildPlan::from_caller) {
+      if (stream == 2 && plan.err_to_out) continue;
+      // A program must not get the first file that it opens as a standard stream that its parent had closed.
+      if (!program || sys::fcntl(stream, F_SETFD, 0) == 0) continue;
+      source = ChildPlan::from_null;
+    }
+    if (source == ChildPlan::from_null) {
+      source = sys::openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
+      require(side, source, Step::open_null);
+    }
+    source = out_of_the_way(plan, source);
+    require(side, source, Step::streams, stream);
+  }
+  for (std::size_t i = 0; program && i < plan.kept_count; ++i) {
+    Command::Kept const& kept = plan.kept[i];
+    plan.kept_copies[i] = kept.fd == kept.as ? kept.fd : out_of_the_way(plan, kept.fd);
+    require(side, plan.kept_copies[i], Step::keep_fd, kept.fd);
+  }
+
+  for (int stream = 0; stream < 3; ++stream)
+    if (sources[stream] >= 0) require(side, sys::dup3(sources[stream], stream, 0), Step::streams, stream);
+  if (program && plan.err_to_out) require(side, sys::dup3(1, 2, 0), Step::streams, 2);
+  for (std::size_t i = 0; program && i < plan.kept_count; ++i) {
+    Command::Kept const& kept = plan.kept[i];
+    int const result = kept.fd == kept.as ? sys::fcntl(kept.fd, F_SETFD, 0) : sys::dup3(plan.kept_copies[i], kept.as, 0);
+    require(side, result, Step::keep_fd, kept.fd);
+  }
+  if (!program) close_all_others(side);
+}
+
+// --- the whole
+
+// From the new namespaces to the point where the callable or the program begins.
+CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
+  if (side.waits_for_go) await_go(side);
+  set_clocks(side);
+  if (side.plan->new_user) become_inside_ids(side);
+  die_with_parent(side);
+  make_world(side);
+  if (side.plan->close_others) place_descriptors(side);
+  if (side.plan->directory != nullptr) require(side, sys::chdir(side.plan->directory), Step::chdir);
+}
+
+// Becomes the program. The error that is reported is the one that says most: a file that may not be executed before none at all.
+[[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void become_program(ChildSide const& side) noexcept {
+  ChildPlan const& plan = *side.plan;
+  unblock_signals();
+  int error = -ENOENT;
+  for (char const* const* path = plan.candidates; *path != nullptr; ++path) {
+    int const result = sys::execve(*path, plan.arguments, plan.environment);
+    if (result == -EACCES)
+      error = result;
+    else if (result != -ENOENT && result != -ENOTDIR)
+      fail(side, {Step::execve, -result, 0});
+    else if (error != -EACCES)
+      error = result;
+  }
+  fail(side, {Step::execve, -error, 0});
+}
+
+}  // namespace cloister::detail

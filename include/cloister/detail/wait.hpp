@@ -1,0 +1,80 @@
+// Waiting for a child by its pidfd.
+#pragma once
+
+#include <chrono>
+
+#include "../exit_status.hpp"
+#include "syscall.hpp"
+
+namespace cloister::detail {
+
+inline ExitStatus status_of(::siginfo_t const& info) noexcept {
+  if (info.si_code == CLD_EXITED) return ExitStatus::exited(info.si_status);
+  if (info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED)
+    return ExitStatus::signaled(info.si_status, info.si_code == CLD_DUMPED);
+  return ExitStatus::unknown();
+}
+
+// How a child ended that somebody else has reaped: another wait of the host, or the kernel because the host ignores SIGCHLD. The
+// kernel notes it a moment after the child is gone, hence the patience. Linux 6.15, ioctl_pidfd(2); unknown before.
+inline ExitStatus status_from_pidfd(int pidfd) noexcept {
+  for (int attempt = 0; attempt < 1000; ++attempt) {
+    kernel::pidfd_info info{};
+    info.mask = kernel::pidfd_info_exit;
+    if (sys::ioctl(pidfd, kernel::pidfd_get_info, sys::arg(&info)) < 0) break;
+    if ((info.mask & kernel::pidfd_info_exit) != 0) return ExitStatus::from_wait_status(info.exit_code);
+    sys::sched_yield();
+  }
+  return ExitStatus::unknown();
+}
+
+// Waits until the child has ended, and reaps it.
+inline ExitStatus reap(int pidfd) noexcept {
+  ::siginfo_t info{};
+  if (sys::waitid(kernel::p_pidfd, pidfd, &info, WEXITED | __WALL) == 0) return status_of(info);
+  ::pollfd ended{pidfd, POLLIN, 0};  // no child of this process, such as a forked copy of the host: it may still run
+  while (sys::poll(&ended, 1, nullptr) == -EINTR) {
+  }
+  return status_from_pidfd(pidfd);
+}
+
+// A point in time that a wait must not go past; without one it waits for ever.
+class Deadline {
+ public:
+  Deadline() noexcept = default;
+  // From now on. A negative duration is over at once, one of more than a century never.
+  template <class Rep, class Period>
+  explicit Deadline(std::chrono::duration<Rep, Period> in) noexcept {
+    using namespace std::chrono;
+    constexpr auto century = duration<double>(100.0 * 365 * 24 * 3600);
+    auto const seconds = duration<double>(in);
+    if (seconds >= century) return;
+    at_ = steady_clock::now() + (seconds.count() <= 0 ? nanoseconds{} : ceil<nanoseconds>(in));
+    set_ = true;
+  }
+  bool passed() const noexcept { return set_ && std::chrono::steady_clock::now() >= at_; }
+  // What ppoll(2) takes: null for no limit.
+  ::timespec const* left(::timespec& room) const noexcept {
+    if (!set_) return nullptr;
+    auto const left = std::max(at_ - std::chrono::steady_clock::now(), std::chrono::steady_clock::duration{});
+    auto const seconds = std::chrono::floor<std::chrono::seconds>(left);
+    room.tv_sec = seconds.count();
+    room.tv_nsec = (left - seconds).count();
+    return &room;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point at_{};
+  bool set_ = false;
+};
+
+// Waits for any of the descriptors, through signals, until the deadline. The number that are ready, 0 when time is up.
+inline int poll_until(::pollfd* fds, unsigned count, Deadline const& deadline) noexcept {
+  for (;;) {
+    ::timespec room;
+    int const ready = sys::poll(fds, count, deadline.left(room));
+    if (ready != -EINTR) return ready;
+  }
+}
+
+}  // namespace cloister::detail
