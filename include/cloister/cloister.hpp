@@ -1,0 +1,24 @@
+// Linux namespaces as typed values: everything but the headers that need another library (fmt.hpp). Read from the bottom up, the
+// list is the architecture: words, namespaces, what a thread does to itself, the world described, and the children that live in it.
+#pragma once
+
+#include "child_process.hpp"
+#include "clock_offsets.hpp"
+#include "clone_flags.hpp"
+#include "command.hpp"
+#include "enter.hpp"
+#include "error.hpp"
+#include "exit_status.hpp"
+#include "file_descriptor.hpp"
+#include "hostname.hpp"
+#include "id_map.hpp"
+#include "isolation.hpp"
+#include "loopback.hpp"
+#include "namespace.hpp"
+#include "namespace_id.hpp"
+#include "namespace_type.hpp"
+#include "process_namespaces.hpp"
+#include "run.hpp"
+#include "stdio.hpp"
+#include "unshare.hpp"
+#include "version.hpp"
