@@ -1,0 +1,59 @@
+#include <cloister/isolation.hpp>
+
+#include "support.hpp"
+
+namespace ns = cloister::flags;
+using namespace std::chrono_literals;
+using cloister::Descriptors, cloister::Environment, cloister::IdMap, cloister::Init, cloister::Isolation,
+    cloister::Loopback, cloister::ParentDeath, cloister::Session;
+
+TEST_CASE("an empty description changes nothing") {
+  Isolation const same;
+  CHECK(same.unshare.empty());
+  CHECK_FALSE(same.ids);
+  CHECK_FALSE(same.hostname);
+  CHECK_FALSE(same.domainname);
+  CHECK(same.clock == cloister::ClockOffsets{});
+  CHECK(same.descriptors == Descriptors::inherit());
+  CHECK(same.environment == Environment::inherit());
+  CHECK(same.session == Session::inherit);
+  CHECK(same.init == Init::none);
+}
+
+TEST_CASE("two defaults are not the kernel's: loopback is up, and a child does not survive its parent") {
+  CHECK(Isolation{}.loopback == Loopback::up);
+  CHECK(Isolation{}.on_parent_death == ParentDeath::kill_child);
+}
+
+TEST_CASE("a description is an aggregate that names its fields, and a value") {
+  static_assert(std::is_aggregate_v<Isolation> && std::is_copy_assignable_v<Isolation> &&
+                std::is_nothrow_move_constructible_v<Isolation>);
+  Isolation const one{
+      .unshare = ns::user | ns::uts | ns::time, .ids = IdMap::root(), .hostname = "box", .clock = {.boottime = 1h}};
+  Isolation other = one;
+  CHECK(other == one);
+  other.hostname = "crate";
+  CHECK(other != one);
+  CHECK(one.hostname == "box");
+}
+
+TEST_CASE("whether something happens is no bool") {
+  static_assert(!std::is_convertible_v<bool, Loopback> && !std::is_convertible_v<bool, Session>);
+  static_assert(!std::is_convertible_v<bool, Init> && !std::is_convertible_v<bool, ParentDeath>);
+}
+
+TEST_CASE("an environment is inherited, cleared, or only some variables") {
+  CHECK(Environment{} == Environment::inherit());
+  CHECK(Environment::inherit().kind() == Environment::Kind::inherit);
+  CHECK(Environment::clear().kind() == Environment::Kind::clear);
+  CHECK(Environment::only({"PATH", "LANG"}).names() == std::vector<std::string>{"PATH", "LANG"});
+  CHECK(Environment::only({}).kind() == Environment::Kind::only);
+  CHECK(Environment::only({"A"}) != Environment::only({"B"}));
+}
+
+TEST_CASE("descriptors are inherited, none, or only some") {
+  CHECK(Descriptors{} == Descriptors::inherit());
+  CHECK(Descriptors::none().kind() == Descriptors::Kind::none);
+  CHECK(Descriptors::only({1, 5}).fds() == std::vector<int>{1, 5});
+  CHECK(Descriptors::only({1}) != Descriptors::none());
+}

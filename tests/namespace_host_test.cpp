@@ -1,0 +1,410 @@
+// Namespace in hosts of every kind: with threads, handlers and limits, on older kernels, under filters, without /proc.
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include <atomic>
+#include <cloister/namespace.hpp>
+#include <cstddef>
+#include <thread>
+#include <unordered_set>
+
+#include "privileged.hpp"
+
+using cloister::FileDescriptor, cloister::Namespace, cloister::NamespaceType;
+using namespace cloister::flags;
+using namespace test;
+namespace kernel = cloister::detail::kernel;
+namespace sys = cloister::detail::sys;
+
+namespace {
+
+FileDescriptor pidfd_of(pid_t pid) { return FileDescriptor::adopt(sys::pidfd_open(pid)); }
+
+std::vector<NamespaceType> types() {
+  std::vector<NamespaceType> all;
+  for (NamespaceType const type : cloister::all_namespace_types)
+    if (cloister::detail::kernel_has(type)) all.push_back(type);
+  return all;
+}
+
+// A process in new namespaces that does nothing until it is ended.
+class Sleeper {
+ public:
+  explicit Sleeper(int unshared = 0) {
+    int ready[2];
+    if (::pipe2(ready, O_CLOEXEC) != 0) throw std::system_error(errno, std::system_category(), "pipe2");
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      char const outcome = unshared == 0 || ::unshare(unshared) == 0 ? 'y' : 'n';
+      if (::write(ready[1], &outcome, 1) != 1) ::_exit(1);
+      for (;;) ::pause();
+    }
+    ::close(ready[1]);
+    char outcome = 'n';
+    stands_ = ::read(ready[0], &outcome, 1) == 1 && outcome == 'y';
+    ::close(ready[0]);
+  }
+  Sleeper(Sleeper const&) = delete;
+  Sleeper& operator=(Sleeper const&) = delete;
+  ~Sleeper() {
+    become_zombie();
+    reap();
+  }
+  void become_zombie() const {
+    if (reaped_) return;
+    ::kill(pid_, SIGKILL);
+    siginfo_t info{};
+    ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT);
+  }
+  void reap() {
+    if (!reaped_) ::waitpid(pid_, nullptr, 0);
+    reaped_ = true;
+  }
+  pid_t pid() const { return pid_; }
+  bool stands() const { return stands_; }
+
+ private:
+  pid_t pid_ = -1;
+  bool reaped_ = false;
+  bool stands_ = false;
+};
+
+// From now on the kernel refuses the call, with a second argument in that range, in this thread and in what it starts.
+bool refuse(long call, int error, unsigned long low = 0, unsigned long high = 0xffffffff) {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 4),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, static_cast<std::uint32_t>(low), 0, 2),
+      BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, static_cast<std::uint32_t>(high), 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog filter{static_cast<unsigned short>(std::size(program)), program};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) == 0;
+}
+bool refuse_request(unsigned long request) { return refuse(SYS_ioctl, ENOTTY, request, request); }
+bool refuse_pidfd_requests() {
+  return refuse(SYS_ioctl, ENOTTY, kernel::pidfd_get_cgroup_namespace, kernel::pidfd_get_uts_namespace);
+}
+
+bool no_child_is_left() { return ::waitpid(-1, nullptr, WNOHANG | __WALL) == -1 && errno == ECHILD; }
+
+bool forbid(NamespaceType type) {
+  return write_file(std::string("/proc/sys/user/") + cloister::detail::facts(type).limit, "0");
+}
+
+}  // namespace
+
+// --- threads, signals, other waits
+
+TEST_CASE("a thread sees its own namespaces, not those of the main thread") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  CHECK(privileged_expectations([] {
+          Namespace const before = Namespace::current(uts);
+          std::thread([&] {
+            EXPECT(::unshare(CLONE_NEWUTS) == 0);
+            EXPECT(Namespace::current(uts) != before);
+            EXPECT(Namespace::of(::getpid(), uts) == before);
+          }).join();
+          EXPECT(Namespace::current(uts) == before);
+        }) == 0);
+}
+
+TEST_CASE("handles are copied and dropped by many threads at once") {
+  Unchanged const unchanged;
+  Namespace const shared = Namespace::current(uts);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&shared] {
+      for (int i = 0; i < 20000; ++i) Namespace const copy = shared;
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(::fcntl(shared.fd(), F_GETFD) == FD_CLOEXEC);
+}
+
+TEST_CASE("many threads make namespaces at the same time") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  CHECK(privileged_expectations([] {
+          std::vector<std::thread> threads;
+          std::vector<std::vector<Namespace>> made(4);
+          for (std::vector<Namespace>& mine : made)
+            threads.emplace_back([&mine] {
+              for (int i = 0; i < 25; ++i) {
+                mine.push_back(Namespace::create(user));
+                mine.push_back(Namespace::create(uts));
+              }
+            });
+          for (std::thread& thread : threads) thread.join();
+          std::unordered_set<cloister::NamespaceId> ids;
+          for (std::vector<Namespace> const& mine : made)
+            for (Namespace const& one : mine) EXPECT(ids.insert(one.id()).second);
+        }) == 0);
+}
+
+TEST_CASE("a user namespace is made without privileges in a process with threads, and nothing is left of its helper") {
+  SKIP_UNLESS(can_unshare_user(), "no user namespaces");
+  CHECK(unprivileged_expectations([] {
+          std::atomic<bool> done{false};
+          std::thread busy([&] {
+            while (!done) std::string(100, 'x');
+          });
+          {
+            Unchanged const unchanged;
+            for (int i = 0; i < 100; ++i) EXPECT(Namespace::create(user).owner_uid() == ::geteuid());
+            EXPECT(no_child_is_left());
+            EXPECT(unchanged.changes() == "");
+          }
+          done = true;
+          busy.join();
+        }) == 0);
+}
+
+TEST_CASE("a host that ignores SIGCHLD, that counts it, or that waits for any child notices nothing of a creation") {
+  SKIP_UNLESS(can_unshare_user(), "no user namespaces");
+  CHECK(expectations([] {
+          ::signal(SIGCHLD, SIG_IGN);
+          EXPECT(Namespace::create(user).type() == user);
+          static std::atomic<int> signals{0};
+          ::signal(SIGCHLD, [](int) { ++signals; });
+          EXPECT(Namespace::create(user).type() == user);
+          EXPECT(signals == 0);
+          std::atomic<bool> done{false};
+          std::thread waiter([&] {
+            while (!done) ::waitpid(-1, nullptr, WNOHANG);
+          });
+          for (int i = 0; i < 200; ++i) EXPECT(Namespace::create(user).type() == user);
+          done = true;
+          waiter.join();
+          EXPECT(no_child_is_left());
+        }) == 0);
+}
+
+TEST_CASE("signals that arrive all the time do not disturb a creation, and are not handled in the helper") {
+  SKIP_UNLESS(can_unshare_user(), "no user namespaces");
+  CHECK(expectations([] {
+          static pid_t const home = ::getpid();
+          static std::atomic<int> handled{0};
+          static std::atomic<int> elsewhere{0};
+          ::signal(SIGVTALRM, [](int) { ++(::getpid() == home ? handled : elsewhere); });
+          ::signal(SIGUSR1, [](int) { ++(::getpid() == home ? handled : elsewhere); });
+          std::atomic<bool> done{false};
+          std::thread sender([&] {
+            while (!done) ::kill(home, SIGUSR1);
+          });
+          for (int i = 0; i < 300; ++i) EXPECT(Namespace::create(user).type() == user);
+          done = true;
+          sender.join();
+          EXPECT(handled > 0);
+          EXPECT(elsewhere == 0);
+        }) == 0);
+}
+
+// --- mounts, limits, privileges
+
+TEST_CASE("what was made is the same one for all who enter it") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  CHECK(privileged_expectations([] {
+          Namespace const made = Namespace::create(uts);
+          auto const inside = [&](auto body) {
+            std::thread([&] {
+              EXPECT(::setns(made.fd(), CLONE_NEWUTS) == 0);
+              body();
+            }).join();
+          };
+          inside([] { EXPECT(::sethostname("kept", 4) == 0); });
+          inside([] {
+            char name[65] = {};
+            EXPECT(::gethostname(name, sizeof name) == 0 && std::string(name) == "kept");
+          });
+        }) == 0);
+}
+
+TEST_CASE("mounts in a namespace that was made do not show outside, also where the mounts outside are shared") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  CHECK(privileged_expectations([&] {
+          EXPECT(::mount("none", "/", nullptr, MS_REC | MS_SHARED, nullptr) == 0);
+          Namespace const made = Namespace::create(mnt);
+          std::thread([&] {
+            EXPECT(::unshare(CLONE_FS) == 0 && ::setns(made.fd(), CLONE_NEWNS) == 0);
+            EXPECT(::mount("none", directory.path().c_str(), "tmpfs", 0, nullptr) == 0);
+          }).join();
+          EXPECT(!contains(read_file("/proc/thread-self/mountinfo"), directory.path()));
+        }) == 0);
+}
+
+TEST_CASE("a namespace that another tool has bound to a file opens as what it is") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  std::string const name = directory / "kept";
+  CHECK(privileged_expectations([&] {
+          EXPECT(write_file(name, ""));
+          EXPECT(::mount("/proc/self/ns/net", name.c_str(), nullptr, MS_BIND, nullptr) == 0);
+          EXPECT(Namespace::open(name).type() == net);
+          EXPECT(Namespace::open(name) == Namespace::current(net));
+        }) == 0);
+}
+
+TEST_CASE("another user's process is refused with what would help") {
+  CHECK(
+      unprivileged_expectations([] {
+        EXPECT(fails_with(EACCES, "open", [] { (void)Namespace::of(1, uts); }, {"uts of process 1", "CAP_SYS_PTRACE"}));
+      }) == 0);
+}
+
+TEST_CASE("without privileges nothing but a user namespace is made, and the text says what is needed") {
+  std::vector<NamespaceType> const all = types();
+  CHECK(unprivileged_expectations([&] {
+          Unchanged const unchanged;
+          for (NamespaceType const type : all) {
+            if (type == user || type == pid) continue;
+            EXPECT(fails_with(EPERM, "unshare", [&] { (void)Namespace::create(type); },
+                              {std::string("unshare ") + to_string(type) + ":", "CAP_SYS_ADMIN is needed"}));
+          }
+          EXPECT(unchanged.changes() == "");
+        }) == 0);
+}
+
+TEST_CASE("a limit that is used up is named") {
+  SKIP_UNLESS(can_unshare_user(), "no user namespaces");
+  CHECK(expectations([] {
+          EXPECT(become_root_of_a_user_namespace());  // the limits outside are the machine's
+          for (NamespaceType const type : {uts, user}) {
+            EXPECT(forbid(type));
+            EXPECT(fails_with(ENOSPC, type == user ? "clone" : "unshare", [&] { (void)Namespace::create(type); },
+                              {std::string("user.") + cloister::detail::facts(type).limit + " is 0"}));
+          }
+        }) == 0);
+}
+
+TEST_CASE("where no descriptor or no thread can be had, that is the error, and nothing is left") {
+  SKIP_UNLESS(!address_sanitizer, "the sanitizer needs descriptors of its own");
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  CHECK(privileged_expectations([] {
+          (void)Namespace::create(uts);
+          {
+            Unchanged const unchanged;
+            rlimit before{};
+            EXPECT(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+            rlimit const full{static_cast<rlim_t>(FileDescriptor::duplicate(0).get()), before.rlim_max};
+            EXPECT(::setrlimit(RLIMIT_NOFILE, &full) == 0);
+            EXPECT(fails_with(EMFILE, "open", [] { (void)Namespace::create(uts); }));
+            EXPECT(fails_with(EMFILE, "open", [] { (void)Namespace::create(user); }));
+            EXPECT(fails_with(EMFILE, "open", [] { (void)Namespace::current(uts); }));
+            EXPECT(fails_with(EMFILE, "open", [] { (void)Namespace::open("/proc/self/ns/uts"); }));
+            EXPECT(fails_with(EMFILE, "pidfd_open", [] { (void)Namespace::of(::getpid(), uts); }));
+            EXPECT(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+            EXPECT(unchanged.changes() == "");
+          }
+          EXPECT(::unshare(CLONE_NEWPID) == 0);
+          EXPECT(fails_with(EINVAL, "pthread_create", [] { (void)Namespace::create(uts); }, {"unshare of pid"}));
+        }) == 0);
+}
+
+TEST_CASE("the time namespace for children is the new one at once, and can be had by its creator too") {
+  SKIP_UNLESS(cloister::detail::kernel_has(NamespaceType::time), "the kernel is before 5.6: no time namespaces");
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  CHECK(privileged_expectations([] {
+          Namespace const mine = Namespace::current(NamespaceType::time);
+          EXPECT(Namespace::for_children(NamespaceType::time) == mine);
+          EXPECT(::unshare(static_cast<int>(kernel::clone_newtime)) == 0);
+          EXPECT(Namespace::for_children(NamespaceType::time) != mine);
+          EXPECT(Namespace::current(NamespaceType::time) == mine);
+          EXPECT(::setns(Namespace::create(NamespaceType::time).fd(), 0) == 0);
+          EXPECT(Namespace::current(NamespaceType::time) != mine);
+        }) == 0);
+}
+
+// --- older kernels, filters, and a root directory without /proc
+
+TEST_CASE("without the requests of pidfds (before Linux 6.11) /proc gives the same answers and the same refusals") {
+  SKIP_UNLESS(can_unshare_user(), "no user namespaces");
+  std::vector<NamespaceType> const all = types();
+  CHECK(expectations([&] {
+          Sleeper other(CLONE_NEWUSER | CLONE_NEWUTS);
+          EXPECT(other.stands());
+          FileDescriptor const pidfd = pidfd_of(other.pid());
+          std::vector<Namespace> expected;
+          for (NamespaceType const type : all) expected.push_back(Namespace::of(other.pid(), type));
+          EXPECT(refuse_pidfd_requests());
+          for (Namespace const& one : expected) {
+            EXPECT(Namespace::of(other.pid(), one.type()) == one);
+            EXPECT(Namespace::of_pidfd(pidfd.get(), one.type()) == one);
+          }
+          EXPECT(fails_with(EINVAL, "open", [] { (void)Namespace::of_pidfd(0, uts); }, {"no descriptor of a process"}));
+          other.become_zombie();
+          EXPECT(fails_with(ESRCH, "open", [&] { (void)Namespace::of_pidfd(pidfd.get(), uts); }));
+          EXPECT(fails_with(ESRCH, "open", [&] { (void)Namespace::of(other.pid(), uts); }));
+          other.reap();
+          EXPECT(fails_with(ESRCH, "open", [&] { (void)Namespace::of_pidfd(pidfd.get(), uts); }));
+          EXPECT(fails_with(ESRCH, "pidfd_open", [&] { (void)Namespace::of(other.pid(), uts); }));
+        }) == 0);
+}
+
+TEST_CASE("without pidfds at all (before Linux 5.3, or under a filter) processes are found by /proc") {
+  for (int const error : {ENOSYS, EPERM})
+    CHECK(expectations([&] {
+            EXPECT(refuse(SYS_pidfd_open, error));
+            EXPECT(Namespace::of(::getpid(), uts) == Namespace::current(uts));
+            EXPECT(fails_with(ESRCH, "open", [] { (void)Namespace::of(-1, uts); }, {"-1"}));
+            EXPECT(fails_with(ESRCH, "open", [] { (void)Namespace::of(2147483647, uts); }, {"2147483647"}));
+          }) == 0);
+}
+
+TEST_CASE("without clone3 a user namespace is made by clone, and without both it is the kernel's refusal") {
+  SKIP_UNLESS(can_unshare_user(), "no user namespaces");
+  for (int const error : {ENOSYS, EPERM})
+    CHECK(expectations([&] {
+            EXPECT(refuse(sys::number::clone3, error));
+            EXPECT(Namespace::create(user).parent() == Namespace::current(user));
+            EXPECT(no_child_is_left());
+            EXPECT(refuse(SYS_clone, EPERM));
+            EXPECT(fails_with(EPERM, "clone", [] { (void)Namespace::create(user); }, {"clone user", "seccomp filter"}));
+          }) == 0);
+}
+
+TEST_CASE("without 64-bit numbers (before Linux 6.18) a namespace is the same by its inode") {
+  CHECK(expectations([] {
+          Namespace const before = Namespace::current(uts);
+          EXPECT(refuse_request(kernel::ns_get_id));
+          EXPECT(Namespace::current(uts).id().id == 0);
+          EXPECT(Namespace::current(uts) == before);
+          EXPECT(same_namespace(Namespace::current(uts).id(), before.id()));
+        }) == 0);
+}
+
+TEST_CASE("where the type of an open namespace cannot be told (before Linux 4.11) that is said") {
+  CHECK(expectations([] {
+          EXPECT(refuse_request(kernel::ns_get_nstype));
+          EXPECT(fails_with(ENOTTY, "open", [] { (void)Namespace::open("/proc/self/ns/uts"); }, {"4.11"}));
+        }) == 0);
+}
+
+TEST_CASE(
+    "in a root directory without /proc a thread still finds its namespaces and makes new ones, if the kernel can") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  FileDescriptor const self = pidfd_of(::getpid());
+  bool const has_requests = FileDescriptor::adopt(sys::ioctl(self.get(), kernel::pidfd_get_uts_namespace)).get() >= 0;
+  CHECK(privileged_expectations([&] {
+          Namespace const before = Namespace::current(uts);
+          EXPECT(::chroot(directory.path().c_str()) == 0 && ::chdir("/") == 0);
+          if (has_requests) {
+            EXPECT(Namespace::current(uts) == before);
+            EXPECT(Namespace::of(::getpid(), uts) == before);
+            EXPECT(Namespace::create(uts) != before);
+            EXPECT(Namespace::for_children(pid) == Namespace::current(pid));
+          }
+          EXPECT(fails_with(EPERM, "clone", [] { (void)Namespace::create(user); }, {"chroot", "pivot_root"}));
+          EXPECT(refuse_pidfd_requests());
+          EXPECT(fails_with(ENOENT, "open", [] { (void)Namespace::current(uts); },
+                            {"/proc/thread-self/ns/uts", "not mounted"}));
+          EXPECT(fails_with(ENOENT, "open", [] { (void)Namespace::of(::getpid(), uts); }, {"not mounted"}));
+        }) == 0);
+}

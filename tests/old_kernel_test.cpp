@@ -1,0 +1,196 @@
+// Kernels that lack a call, and filters that forbid one, played by a seccomp filter in a process of the test's own.
+#include <doctest/doctest.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "kinds.hpp"
+
+namespace {
+
+using namespace test;
+using cloister::Error, cloister::run;
+namespace number = cloister::detail::sys::number;
+
+struct Refusal {
+  long call;
+  int error;
+  std::optional<std::uint32_t> argument{};  // only where one argument has this value
+  unsigned index = 0;                       // the argument's
+};
+
+// From now on, in this thread and all it starts, the kernel refuses these.
+void refuse(std::vector<Refusal> const& refusals) {
+  std::vector<sock_filter> program;
+  for (Refusal const& one : refusals) {
+    auto const number = static_cast<std::uint32_t>(one.call);
+    program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)));
+    if (one.argument) {
+      auto const offset = static_cast<std::uint32_t>(offsetof(seccomp_data, args) + one.index * sizeof(std::uint64_t));
+      program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 3));
+      program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset));  // the low half, on these machines
+      program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, *one.argument, 0, 1));
+    } else {
+      program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1));
+    }
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(one.error)));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  EXPECT(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  EXPECT(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0);
+}
+
+constexpr auto get_info = static_cast<std::uint32_t>(cloister::detail::kernel::pidfd_get_info);
+
+// Every kind of child, from either thread, gives its answer where these calls are refused, and leaves nothing.
+int works_without(std::vector<Refusal> const& refusals, bool threads_too = true) {
+  std::vector<Kind> const all = kinds();
+  return expectations(
+      [&] {
+        refuse(refusals);
+        for_each_kind_everywhere(all, [&](Kind const& kind, Where where) {
+          if (where == Where::other_thread && !threads_too) return;
+          on(where, [&] { return answer(kind); });
+          Unchanged unchanged;
+          EXPECT(on(where, [&] { return answer(kind); }) == 42);
+          {
+            cloister::Child child = on(where, [&] { return start_waiting(kind); });
+            child.kill(SIGKILL);
+            EXPECT(child.wait().signal() == SIGKILL);
+          }
+          EXPECT(unchanged.changes() == "");
+        });
+      },
+      20);
+}
+
+std::string failure(std::function<void()> const& call) {
+  try {
+    call();
+  } catch (Error const& error) {
+    return std::string(error.step()) + ": " + std::to_string(error.code().value());
+  } catch (std::exception const& error) {
+    return error.what();
+  }
+  return "nothing";
+}
+
+}  // namespace
+
+TEST_CASE("without clone3 everything is started by clone") { CHECK(works_without({{number::clone3, ENOSYS}}) == 0); }
+
+TEST_CASE("a filter that forbids clone3 with EPERM is told from a lack of privilege") {
+  CHECK(works_without({{number::clone3, EPERM}}, false) == 0);  // the C library itself starts no thread then
+}
+
+TEST_CASE("without pidfd_open every child is cloned with a pidfd") {
+  CHECK(works_without({{number::pidfd_open, ENOSYS}}) == 0);
+  CHECK(works_without({{number::pidfd_open, EPERM}}) == 0);
+}
+
+TEST_CASE("without close_range, or its way to mark descriptors, they are closed one by one") {
+  for (Refusal const& one : {Refusal{number::close_range, ENOSYS}, Refusal{number::close_range, EPERM},
+                             Refusal{number::close_range, EINVAL, cloister::detail::kernel::close_range_cloexec, 2}}) {
+    CHECK(works_without({one}) == 0);
+    std::vector<Kind> const all = kinds();
+    int const status = expectations([&] {
+      int const leak = ::fcntl(2, F_DUPFD, 300);
+      refuse({one});
+      for (Kind const& kind : all) {
+        about = kind.name;
+        cloister::Isolation isolation = kind.isolation();
+        isolation.descriptors = cloister::Descriptors::none();
+        if (kind.program)
+          EXPECT(run(isolation, cloister::Command{"sh", "-c", "ls /proc/self/fd | tr '\\n' ' '"}).out == "0 1 2 3 ");
+        else
+          EXPECT(run(isolation, [&] { return ::fcntl(leak, F_GETFD); }) == -1);
+      }
+    });
+    CHECK(status == 0);
+  }
+}
+
+TEST_CASE("without pidfd_send_signal children are signalled by their pids") {
+  CHECK(works_without({{number::pidfd_send_signal, ENOSYS}}) == 0);
+  CHECK(works_without({{number::pidfd_send_signal, EPERM}}) == 0);
+}
+
+TEST_CASE("without waitid by pidfd children are waited for by their pids") {
+  CHECK(works_without({{SYS_waitid, EINVAL, cloister::detail::kernel::p_pidfd}}) == 0);
+}
+
+TEST_CASE("where the status of a child that somebody else has reaped cannot be had it is unknown") {
+  std::vector<Kind> const all = kinds();
+  int const status = expectations([&] {
+    refuse({{SYS_ioctl, ENOTTY, get_info, 1}});
+    ::signal(SIGCHLD, SIG_IGN);
+    for_each_kind_everywhere(all, [](Kind const& kind, Where where) {
+      Unchanged unchanged;
+      int const result = on(where, [&] { return answer(kind); });
+      // The init of a reaper tells the status by itself.
+      EXPECT(result == 42 || (kind.program && !kind.reaper() && result == -1));
+      cloister::ExitStatus const end = on(where, [&] { return start_exiting(kind, 7); }).wait();
+      EXPECT(kind.reaper() ? end == cloister::ExitStatus::exited(7) : end.is_unknown());
+      EXPECT(unchanged.changes() == "");
+    });
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("without any of them, and without the status of reaped children, everything works") {
+  CHECK(works_without({{number::clone3, ENOSYS},
+                       {number::pidfd_open, ENOSYS},
+                       {number::close_range, ENOSYS},
+                       {SYS_memfd_create, ENOSYS},
+                       {SYS_ioctl, ENOTTY, get_info, 1}}) == 0);
+}
+
+TEST_CASE("without memfd_create small results arrive, and a large one is an Error that says so") {
+  int const status = expectations([] {
+    refuse({{SYS_memfd_create, ENOSYS}});
+    EXPECT(run({}, [] { return std::string(500, 'x'); }).size() == 500);
+    std::string const got = failure([] { (void)run({}, [] { return std::string(1 << 20, 'x'); }); });
+    EXPECT(got == "memfd_create: " + std::to_string(ENOSYS));
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("where the kernel does not tell the address of the thread's id, a callable in a pid namespace is refused") {
+  std::vector<Kind> const all = callables();
+  int const status = expectations([&] {
+    refuse({{SYS_prctl, EINVAL, PR_GET_TID_ADDRESS}});
+    for (Kind const& kind : all) {
+      about = kind.name;
+      Unchanged unchanged;
+      std::string const got = failure([&] { EXPECT(answer(kind) == 42); });
+      EXPECT(got == (kind.new_pid() ? "prctl PR_GET_TID_ADDRESS: " + std::to_string(EINVAL) : "nothing"));
+      EXPECT(unchanged.changes() == "");
+    }
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a filter that forbids new namespaces is named by the Error of the call it forbids") {
+  int const status = expectations([] {
+    refuse({{number::clone3, EPERM}, {SYS_clone, EPERM}, {SYS_unshare, EPERM}});
+    // fork() itself is clone(2): the start ends there.
+    EXPECT(failure([] { (void)run({}, [] { return 1; }); }) == "fork: " + std::to_string(EPERM));
+    EXPECT(failure([] { (void)run({}, cloister::Command{"true"}); }) == "clone3: " + std::to_string(EPERM));
+  });
+  CHECK(status == 0);
+  int const unshared = expectations([] {
+    refuse({{SYS_unshare, EPERM}});
+    Unchanged unchanged;
+    EXPECT(failure([] { (void)run({.unshare = cloister::flags::user | cloister::flags::uts}, [] { return 1; }); }) ==
+           "unshare: " + std::to_string(EPERM));
+    EXPECT(unchanged.changes() == "");
+  });
+  CHECK(unshared == 0);
+}
