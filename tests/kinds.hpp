@@ -147,8 +147,18 @@ auto on(Where where, F&& call) {
   using Result = std::invoke_result_t<F&>;
   if (where == Where::main_thread) return call();
   std::exception_ptr thrown;
+  // pthread_join returns a moment before the kernel takes the thread off its list.
+  struct Gone {
+    ~Gone() {
+      int const kept = errno;
+      while (::tgkill(::getpid(), tid, 0) == 0) ::sched_yield();
+      errno = kept;
+    }
+    pid_t tid = 0;
+  } thread;
   if constexpr (std::is_void_v<Result>) {
     std::thread([&] {
+      thread.tid = ::gettid();
       try {
         call();
       } catch (...) {
@@ -159,6 +169,7 @@ auto on(Where where, F&& call) {
   } else {
     std::optional<Result> result;
     std::thread([&] {
+      thread.tid = ::gettid();
       try {
         result.emplace(call());
       } catch (...) {

@@ -52,9 +52,9 @@ class [[nodiscard]] Child {
   ExitStatus wait() {
     Running const& child = running();
     if (!state_.status) {
-      ExitStatus const status = detail::reap(child.pidfd.get());
-      take_messages();  // an init reports how the process that it is there for ended
-      state_.status = state_.reported ? *state_.reported : status;
+      ExitStatus const status = detail::reap(child.pidfd.get(), child.pid);
+      take_messages();
+      state_.status = state_.reported && is_told_by(*state_.reported, status) ? *state_.reported : status;
     }
     return *state_.status;
   }
@@ -70,7 +70,7 @@ class [[nodiscard]] Child {
   // namespace only SIGKILL, SIGSTOP and the signals that it handles get through. Throws Error (EPERM: the child became another
   // user). pidfd_send_signal(2).
   void kill(int signal) {
-    int const result = detail::sys::pidfd_send_signal(running().pidfd.get(), signal);
+    int const result = detail::signal_child(running().pidfd.get(), running().pid, signal);
     if (result < 0 && result != -ESRCH) throw Error(-result, "pidfd_send_signal", std::to_string(signal));
   }
 
@@ -145,8 +145,8 @@ class [[nodiscard]] Child {
   void kill_group(int signal) {
     constexpr unsigned process_group = 1u << 2;
     Running const& child = running();
-    if (detail::sys::pidfd_send_signal(child.pidfd.get(), signal, process_group) == -EINVAL)
-      detail::sys::kill(-child.pid, signal);
+    int const result = detail::sys::pidfd_send_signal(child.pidfd.get(), signal, process_group);
+    if (result == -EINVAL || result == -ENOSYS || result == -EPERM) detail::sys::kill(-child.pid, signal);
   }
 
   // Takes what the child has said without waiting.
@@ -174,6 +174,12 @@ class [[nodiscard]] Child {
  private:
   explicit Child(State&& state) noexcept : state_(std::move(state)) {}
 
+  // An init reports how the process that it is there for ended, and ends itself as a shell would: so much of it the kernel confirms.
+  // Else it is a lie of the child, or the init did not get to its end.
+  static bool is_told_by(ExitStatus const& reported, ExitStatus const& init) noexcept {
+    return init.is_unknown() || init.code() == reported.code().value_or(128 + reported.signal().value_or(128));
+  }
+
   bool deaf_to_sigterm() const {
     if (!state_.is_init) return false;
     std::string const path = "/proc/" + std::to_string(pid()) + "/status";
@@ -194,8 +200,8 @@ class [[nodiscard]] Child {
   // A child that became another user may refuse to be killed; waiting for it would then hang the host.
   void end() noexcept {
     if (!state_.running.pidfd || state_.status || state_.mark != detail::process_mark()) return;
-    int const pidfd = state_.running.pidfd.get();
-    if (detail::sys::pidfd_send_signal(pidfd, SIGKILL) != -EPERM) (void)detail::reap(pidfd);
+    int const pidfd = state_.running.pidfd.get(), pid = state_.running.pid;
+    if (detail::signal_child(pidfd, pid, SIGKILL) != -EPERM) (void)detail::reap(pidfd, pid);
   }
 };
 

@@ -73,8 +73,10 @@ inline FileDescriptor above_stdio(int fd) {
 }
 
 // What the parent received. `status` is the size, 0 when nothing will come any more, or a negative errno (EAGAIN: nothing yet).
+// `sender` is who sent it, as the kernel says it.
 struct Received {
   long status = 0;
+  int sender = 0;
   Message message{};
   std::string bytes;
   FileDescriptor fd;
@@ -86,7 +88,7 @@ inline Received receive_message(int channel) {
   Received received;
   char buffer[largest_inline];
   ::iovec parts[2] = {{&received.message, sizeof received.message}, {buffer, sizeof buffer}};
-  alignas(::cmsghdr) char control[CMSG_SPACE(sizeof(int) * 8)] = {};
+  alignas(::cmsghdr) char control[CMSG_SPACE(sizeof(int) * 8) + CMSG_SPACE(sizeof(::ucred))] = {};
   ::msghdr header{};
   header.msg_iov = parts;
   header.msg_iovlen = 2;
@@ -96,6 +98,8 @@ inline Received receive_message(int channel) {
   while (received.status == -ECONNRESET);  // said once, of a child that ended without reading all; its own messages follow
   if (received.status < 0) return received;
   for (::cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
+    if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_CREDENTIALS)
+      std::memcpy(&received.sender, CMSG_DATA(part) + offsetof(::ucred, pid), sizeof received.sender);
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
     std::size_t const count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i < count; ++i) {

@@ -36,7 +36,9 @@ namespace cloister::detail {
       if (ended.si_pid != main_pid) continue;
       bool const exited = ended.si_code == CLD_EXITED;
       int const status = exited ? (ended.si_status & 0xff) << 8 : (ended.si_status & 0x7f) | (ended.si_code == CLD_DUMPED ? 0x80 : 0);
-      send_message(side.channel, MessageKind::ended, Step::none, status);
+      // Not waiting: a child may have filled the channel, and then the exit status below has to do.
+      Message const message{MessageKind::ended, Step::none, status, 0, 0};
+      send_message(side.channel, message, nullptr, 0, -1, MSG_DONTWAIT);
       sys::exit(exited ? ended.si_status : 128 + ended.si_status);
     }
   }

@@ -58,6 +58,7 @@ class Birth {
   }
 
   int middle = -1;  // our child that clones the real one, by pid until it is reaped
+  int announcer = -1;  // who may say that the child has started: the middle, or else the child itself
   int pid = -1;     // the real one
   FileDescriptor pidfd;
   bool announced = false;
@@ -73,7 +74,8 @@ class Birth {
       Received received = receive_message(channel_);
       if (received.status == -EAGAIN || received.status == 0) return;
       Message const& message = received.message;
-      if (ready && message.kind != MessageKind::started) {
+      bool const announces = message.kind == MessageKind::started && received.status > 0 && received.sender == announcer;
+      if (ready && !announces) {
         early.push_back(std::move(received));
         continue;
       }
@@ -81,11 +83,12 @@ class Birth {
         failure = {Step::started, static_cast<int>(-received.status), 0};
         return;
       }
-      if (message.kind == MessageKind::started || message.kind == MessageKind::ready) {
-        announced = announced || message.kind == MessageKind::started;
-        ready = ready || message.kind == MessageKind::ready;
+      if (announces) {
+        announced = true;
         if (message.value > 0) pid = message.value;
         if (received.fd) pidfd = std::move(received.fd);
+      } else if (message.kind == MessageKind::ready) {
+        ready = true;
       } else if (message.kind == MessageKind::failed) {
         failure = {message.step, message.value, message.item};
       } else {
@@ -109,7 +112,7 @@ class Birth {
   }
   void kill() noexcept {
     if (pidfd)
-      sys::pidfd_send_signal(pidfd.get(), SIGKILL);
+      signal_child(pidfd.get(), pid, SIGKILL);
     else if (pid > 0)
       sys::kill(pid, SIGKILL);
   }
@@ -118,7 +121,7 @@ class Birth {
     ExitStatus status = ExitStatus::unknown();
     ::siginfo_t info{};
     if (pidfd)
-      status = detail::reap(pidfd.get());
+      status = detail::reap(pidfd.get(), pid);
     else if (pid > 0 && sys::waitid(P_PID, pid, &info, WEXITED | __WALL) == 0)
       status = status_of(info);
     pid = -1;
@@ -139,7 +142,7 @@ class Birth {
 
 // Writes the id maps of a child that waits for them. Its directory is opened once, found to be one of a proc, and to be the child's
 // because that is there afterwards, before anything is written. Step::none if all went well.
-inline Failure write_maps(ChildPlan const& plan, int pidfd) {
+inline Failure write_maps(ChildPlan const& plan, int pidfd, int child) {
   auto const refused = [](Step step, long error) { return Failure{step, static_cast<int>(-error), 0}; };
   // The child's number in the pid namespace of this /proc, which may be an outer one's.
   long const pid = read_number(("/proc/thread-self/fdinfo/" + std::to_string(pidfd)).c_str(), "Pid:");
@@ -150,7 +153,7 @@ inline Failure write_maps(ChildPlan const& plan, int pidfd) {
   struct ::statfs file_system {};
   if (int const result = sys::fstatfs(opened, &file_system); result < 0) return refused(Step::write_uid_map, result);
   if (file_system.f_type != kernel::proc_super_magic) return refused(Step::write_uid_map, -ENOENT);
-  if (int const result = sys::pidfd_send_signal(pidfd, 0); result < 0) return refused(Step::write_uid_map, result);
+  if (int const result = signal_child(pidfd, child, 0); result < 0) return refused(Step::write_uid_map, result);
 
   auto const write = [&](char const* name, char const* text, std::size_t size) -> long {
     int const fd = sys::openat(directory.get(), name, O_WRONLY | O_CLOEXEC);
@@ -170,7 +173,7 @@ inline Failure write_maps(ChildPlan const& plan, int pidfd) {
 
 inline void write_maps_and_go(Plan const& plan, Birth const& birth, int channel) {
   if (plan.child.parent_writes_maps)
-    if (Failure const failure = write_maps(plan.child, birth.pidfd.get()); failure.step != Step::none)
+    if (Failure const failure = write_maps(plan.child, birth.pidfd.get(), birth.pid); failure.step != Step::none)
       throw_failure(plan, failure, Error::Side::parent);
   send_message(channel, MessageKind::go);
 }
@@ -198,6 +201,7 @@ inline Channel make_channel() {
   FileDescriptor second = FileDescriptor::adopt(ends[1]);
   FileDescriptor first = above_stdio(ends[0]);
   second = above_stdio(second.release());
+  check(sys::setsockopt(first.get(), SOL_SOCKET, SO_PASSCRED, 1), name_of(Step::channel));
   return {HostOnlyDescriptor{std::move(first), lock}, std::move(second)};
 }
 
@@ -263,7 +267,9 @@ class RobustList {
 // does for the new thread's identity is done again: the kernel stores the tid where glibc keeps it, and the robust list is registered.
 [[noreturn]] inline void middle_main(ChildSide const& side, Body const& body) noexcept {
   void* tid_address = nullptr;
-  require(side, sys::prctl(PR_GET_TID_ADDRESS, sys::arg(&tid_address)), Step::tid_address);
+  ChildSide self = side;
+  self.waits_for_go = false;  // of its failures: nobody asks for its pidfd
+  require(self, sys::prctl(PR_GET_TID_ADDRESS, sys::arg(&tid_address)), Step::tid_address);
   RobustList const robust_list;
 
   int pidfd = -1;
@@ -281,7 +287,7 @@ class RobustList {
       step = Step::clone;
     }
   }
-  require(side, pid, step);
+  require(self, pid, step);
   if (pid == 0) {
     robust_list.register_again();
     child_main(side, body, false, tid_address);
@@ -289,7 +295,7 @@ class RobustList {
   int const number = static_cast<int>(pid);
   long sent = send_message(side.channel, Message{MessageKind::started, Step::none, number, 0, 0}, nullptr, 0, pidfd);
   if (sent < 0) sent = send_message(side.channel, MessageKind::started, Step::none, number);
-  if (sent < 0) sys::pidfd_send_signal(pidfd, SIGKILL);
+  if (sent < 0) sys::kill(number, SIGKILL);
   sys::exit(0);
 }
 
@@ -359,7 +365,7 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
       child_main(side, body, plan.child.parent_writes_maps, nullptr);
     }
     if (pid < 0) throw_failure(plan, {Step::fork, -pid, 0}, Error::Side::parent);
-    (through_middle ? birth.middle : birth.pid) = pid;
+    (through_middle ? birth.middle : birth.pid) = birth.announcer = pid;
   }
   channel.child.reset();
   lifeline.child.reset();
@@ -509,7 +515,7 @@ inline Running launch_sharing(Plan const& plan) {
       try {
         write_maps_and_go(plan, birth, running.channel.get());
       } catch (...) {
-        sys::pidfd_send_signal(birth.pidfd.get(), SIGKILL);
+        birth.kill();
         let_go();
         throw;
       }

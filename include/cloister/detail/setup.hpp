@@ -31,8 +31,15 @@ struct Failure {
   int item;
 };
 
+CLOISTER_DETAIL_CHILD_SIDE inline void await_go(ChildSide const& side) noexcept {
+  Message message;
+  if (sys::recv(side.channel, &message, sizeof message, 0) <= 0 || message.kind != MessageKind::go) sys::exit(127);
+}
+
+// A child that its parent has no pidfd of yet may not end: nobody could tell its pid from that of another process.
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void fail(ChildSide const& side, Failure const& failure) noexcept {
   send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
+  if (side.waits_for_go) await_go(side);
   sys::exit(127);
 }
 CLOISTER_DETAIL_CHILD_SIDE inline void require(ChildSide const& side, long result, Step step, int item = 0) noexcept {
@@ -57,11 +64,6 @@ CLOISTER_DETAIL_CHILD_SIDE inline long write_file(char const* path, char const* 
   long const written = sys::write(fd, text, size);
   sys::close(fd);
   return written;
-}
-
-CLOISTER_DETAIL_CHILD_SIDE inline void await_go(ChildSide const& side) noexcept {
-  Message message;
-  if (sys::recv(side.channel, &message, sizeof message, 0) <= 0 || message.kind != MessageKind::go) sys::exit(127);
 }
 
 // Maps first, then the inside ids: an unmapped creator could not make a file (EOVERFLOW), and PR_SET_PDEATHSIG is lost when ids
@@ -269,7 +271,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
 
 // From the new namespaces to the point where the callable or the program begins.
 CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
-  if (side.waits_for_go) await_go(side);
+  if (std::exchange(side.waits_for_go, false)) await_go(side);
   set_clocks(side);
   if (side.plan->new_user) become_inside_ids(side);
   die_with_parent(side);

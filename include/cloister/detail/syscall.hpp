@@ -175,6 +175,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline int socket(int domain, int type, int protocol)
 inline int socketpair(int type, int (&ends)[2]) noexcept {
   return static_cast<int>(call(SYS_socketpair, AF_UNIX, type, 0, arg(ends)));
 }
+inline int setsockopt(int fd, int level, int option, int value) noexcept {
+  return static_cast<int>(call(SYS_setsockopt, fd, level, option, arg(&value), sizeof value));
+}
 CLOISTER_DETAIL_CHILD_SIDE inline long sendmsg(int fd, ::msghdr const* message, int flags) noexcept {
   long result;
   do result = call(SYS_sendmsg, fd, arg(message), flags);

@@ -28,10 +28,22 @@ inline ExitStatus status_from_pidfd(int pidfd) noexcept {
   return ExitStatus::unknown();
 }
 
-// Waits until the child has ended, and reaps it.
-inline ExitStatus reap(int pidfd) noexcept {
+// Signals a child of ours; 0 or a negative errno. Where pidfd_send_signal is missing (before Linux 5.1, or a filter) by its pid, which
+// means it for as long as it is not reaped: that is looked at first.
+inline int signal_child(int pidfd, int pid, int signal) noexcept {
+  int const result = sys::pidfd_send_signal(pidfd, signal);
+  if (result != -ENOSYS && result != -EPERM) return result;
   ::siginfo_t info{};
-  if (sys::waitid(kernel::p_pidfd, pidfd, &info, WEXITED | __WALL) == 0) return status_of(info);
+  if (sys::waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0) return result == -EPERM ? result : -ESRCH;
+  return sys::kill(pid, signal);
+}
+
+// Waits until the child has ended, and reaps it; by its pid before Linux 5.4.
+inline ExitStatus reap(int pidfd, int pid) noexcept {
+  ::siginfo_t info{};
+  int result = sys::waitid(kernel::p_pidfd, pidfd, &info, WEXITED | __WALL);
+  if (result == -EINVAL) result = sys::waitid(P_PID, pid, &info, WEXITED | __WALL);
+  if (result == 0) return status_of(info);
   ::pollfd ended{pidfd, POLLIN, 0};  // no child of this process, such as a forked copy of the host: it may still run
   while (sys::poll(&ended, 1, nullptr) == -EINTR) {
   }
