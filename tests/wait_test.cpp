@@ -74,7 +74,7 @@ TEST_CASE("waiting for a time takes that time, and ends with the child") {
 }
 
 TEST_CASE("every exit status and every signal that ends a process is told") {
-  Kind const& kind = callables().front();
+  Kind const kind = callables().front();
   for (int const code : {0, 1, 2, 126, 127, 128, 137, 255})
     for (Kind const& any : kinds()) {
       CAPTURE(any.name);

@@ -111,7 +111,6 @@ template <class R, class F>
 __attribute__((no_sanitize("null")))  // a forced unwind is caught as a reference to nothing
 void run_callable(void* self, ChildSide const& side) noexcept {
   forget_unflushed_output();
-  unblock_signals();
   std::uint64_t const self_mark = process_mark();
   int status = 1;
   try {

@@ -212,6 +212,14 @@ inline void say_ready(ChildSide const& side) noexcept {
   if (send_message(side.channel, MessageKind::ready) < 0 && side.plan->dies_with_parent) sys::exit(127);
 }
 
+// The callable begins. Its parent must not find signals blocked that the callable has not blocked: stop() looks at that.
+[[noreturn]] inline void begin(ChildSide const& side, Body const& body) noexcept {
+  unblock_signals();
+  say_ready(side);
+  body.run(body.self, side);
+  sys::exit(0);
+}
+
 // The list by which the kernel finds the robust mutexes of a thread that dies; a raw clone forgets it.
 class RobustList {
  public:
@@ -244,9 +252,7 @@ class RobustList {
   robust_list.register_again();
   if (side.lifeline >= 0) sys::close(std::exchange(side.lifeline, -1));  // it dies with its init
   if (program) become_program(side);
-  say_ready(side);
-  body.run(body.self, side);
-  sys::exit(0);
+  begin(side, body);
 }
 
 // The child of fork(), or of the middle.
@@ -258,9 +264,7 @@ class RobustList {
   if (side.plan->candidates == nullptr && side.plan->environment != nullptr)
     ::environ = const_cast<char**>(side.plan->environment);
   if (side.plan->reaper) start_under_reaper(side, body, tid_address);
-  say_ready(side);
-  body.run(body.self, side);
-  sys::exit(0);
+  begin(side, body);
 }
 
 // The middle: a single-threaded copy of the host that clones the real child as a child of the host, and ends. What glibc's fork
