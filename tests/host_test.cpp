@@ -307,7 +307,12 @@ int commotion(unsigned seed) {
 
 }  // namespace
 
+// With the address sanitizer of g++ 12 and of clang 14 a plain fork() in such a host hangs as well: its allocator's locks are copied
+// as they are held.
+constexpr char const* sanitizer_hangs = "the address sanitizer's allocator does not survive a fork of threads that allocate";
+
 TEST_CASE("threads that allocate, print and throw make no child hang") {
+  SKIP_UNLESS(!address_sanitizer, sanitizer_hangs);
   int const status = expectations(
       [] {
         EXPECT(std::freopen("/dev/null", "w", stdout) != nullptr);
@@ -340,6 +345,7 @@ TEST_CASE("threads that allocate, print and throw make no child hang") {
 }
 
 TEST_CASE("threads that start children at the same time get their own results") {
+  SKIP_UNLESS(!address_sanitizer, sanitizer_hangs);
   int const status = expectations([] {
     std::vector<Kind> const some = kinds();
     std::atomic<int> wrong{0};

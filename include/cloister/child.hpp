@@ -149,10 +149,11 @@ class [[nodiscard]] Child {
     if (result == -EINVAL || result == -ENOSYS || result == -EPERM) detail::sys::kill(-child.pid, signal);
   }
 
-  // Takes what the child has said without waiting.
+  // Takes what the child has said without waiting. What it leaves behind may go on writing for ever: no more is read than the channel
+  // can have held when the child ended.
   void take_messages() {
     for (detail::Received& received : std::exchange(state_.running.early, {})) take(std::move(received));
-    for (;;) {
+    for (int count = 0; count < 1024; ++count) {
       detail::Received received = detail::receive_message(state_.running.channel.get());
       if (received.status <= 0 && received.status != -EBADMSG) return;
       take(std::move(received));

@@ -109,7 +109,8 @@ inline Received receive_message(int channel) {
       if (!received.fd) received.fd = std::move(owner);
     }
   }
-  if (received.status == 0) return received;
+  // An empty message comes with its sender, the end of all messages with nothing.
+  if (received.status == 0 && header.msg_controllen == 0) return received;
   auto const size = static_cast<std::size_t>(received.status);
   if (size < sizeof received.message || (header.msg_flags & MSG_TRUNC) != 0)
     received.status = -EBADMSG;

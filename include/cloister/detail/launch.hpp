@@ -46,12 +46,14 @@ class Birth {
   Birth(int channel, bool through_middle) noexcept : channel_(channel), through_middle_(through_middle) {}
   Birth(Birth const&) = delete;
   ~Birth() {
-    if (middle > 0) {
-      reap_middle();
-      try {
+    try {
+      if (middle > 0) {
+        reap_middle();
         listen();  // for the child that it may have announced meanwhile
-      } catch (...) {  // out of memory: a child that nobody knows ends by itself, for want of a parent at the channel
       }
+    } catch (...) {  // out of memory: a child that nobody knows ends by itself, for want of a parent at the channel
+      sys::kill(middle, SIGKILL);
+      sys::waitid(P_PID, middle, nullptr, WEXITED | __WALL);
     }
     kill();
     if (pid > 0) (void)reap();
@@ -76,7 +78,9 @@ class Birth {
       Message const& message = received.message;
       bool const announces = message.kind == MessageKind::started && received.status > 0 && received.sender == announcer;
       if (ready && !announces) {
-        early.push_back(std::move(received));
+        // Of one that floods us not all is kept, or it could take our memory: an honest child says two things at the most.
+        if (received.status > 0 && message.kind >= MessageKind::failed && message.kind <= MessageKind::ended && early.size() < 64)
+          early.push_back(std::move(received));
         continue;
       }
       if (received.status < 0) {
@@ -105,8 +109,15 @@ class Birth {
     if (pidfd) return count > 0 && waiting[1].revents != 0;
     return count == 0 && has_ended(middle > 0 ? middle : pid);
   }
-  // A middle never waits for anything, so this does not last.
-  void reap_middle() noexcept {
+  // A middle waits for nothing but room in the channel, which a hostile child may have filled before it was announced: what comes
+  // is heard meanwhile. A channel that only we still hold is one that the middle no longer writes to.
+  void reap_middle() {
+    ::timespec const tenth{0, 100'000'000};
+    while (middle > 0 && !announced) {
+      ::pollfd waiting{channel_, POLLIN, 0};
+      if (sys::poll(&waiting, 1, &tenth) == 0 ? has_ended(middle) : (waiting.revents & POLLHUP) != 0) break;
+      listen();
+    }
     if (middle > 0) sys::waitid(P_PID, middle, nullptr, WEXITED | __WALL);
     middle = -1;
   }
