@@ -335,6 +335,30 @@ TEST_CASE("without pidfds at all (before Linux 5.3, or under a filter) processes
           }) == 0);
 }
 
+TEST_CASE("a number means the caller's process also where /proc is another pid namespace's") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  CHECK(expectations([] {
+          EXPECT((is_root() || become_root_of_a_user_namespace()) && ::unshare(CLONE_NEWPID) == 0);
+          EXPECT(in_fork([] {
+                   unmet = 0;
+                   Sleeper const other(CLONE_NEWUTS);
+                   EXPECT(other.stands() && ::getpid() == 1 && other.pid() == 2);
+                   Namespace const own = Namespace::current(uts);
+                   Namespace const others = Namespace::of(2, uts);
+                   EXPECT(Namespace::of(1, uts) == own);
+                   EXPECT(others != own);
+                   refuse({namespace_requests()});
+                   EXPECT(Namespace::of(1, uts) == own);
+                   EXPECT(Namespace::of(2, uts) == others);
+                   refuse({{SYS_pidfd_open, ENOSYS}});
+                   EXPECT(Namespace::of(1, uts) == own);
+                   EXPECT(fails_with(ENOENT, "open", [] { (void)Namespace::of(2, uts); },
+                                     {"/proc/2/ns/uts", "this /proc is another pid namespace's"}));
+                   return unmet == 0;
+                 }) == 0);
+        }) == 0);
+}
+
 TEST_CASE("without clone3 a user namespace is made by clone, and without both it is the kernel's refusal") {
   SKIP_UNLESS(can_unshare_user(), "no user namespaces");
   for (int const error : {ENOSYS, EPERM})
