@@ -62,7 +62,7 @@ TEST_CASE("a chroot is told from the root of a mount") {
 }
 
 TEST_CASE("no hint is given where nothing can be told") {
-  for (char const* const step : {"execve", "chdir", "write uid_map", "", "no step"})
+  for (char const* const step : {"execve", "chdir", "write result", "", "no step"})
     for (int const number : {0, EINVAL, ENOENT, ENOSPC, EUSERS, EAGAIN, ENOMEM, EIO, -1, 100000})
       CHECK(refusal_hint(step, number, user | uts) == "");
   CHECK(refusal_hint("unshare", ENOENT, user | uts) == "");
@@ -70,8 +70,8 @@ TEST_CASE("no hint is given where nothing can be told") {
 }
 
 TEST_CASE("every step, error and set has a hint of one line or none") {
-  for (char const* const step :
-       {"unshare", "clone3", "clone", "fork", "setns", "sethostname", "bring up loopback", "mount"})
+  for (char const* const step : {"unshare", "clone3", "clone", "fork", "setns", "sethostname", "bring up loopback",
+                                 "mount", "write uid_map", "write gid_map", "write setgroups", "write timens_offsets"})
     for (int number = 0; number < 134; ++number)
       for (CloneFlags const wanted : {CloneFlags(), CloneFlags(uts), user | pid, CloneFlags::all()}) {
         std::string const hint = refusal_hint(step, number, wanted);
@@ -110,5 +110,38 @@ TEST_CASE("a second unshare of pid is seen for what it is") {
           EXPECT(::unshare(CLONE_NEWUSER | CLONE_NEWPID) == 0);
           EXPECT(::unshare(CLONE_NEWPID) == -1 && errno == EINVAL);
           EXPECT(contains(refusal_hint("unshare", EINVAL, pid), "has unshared pid already"));
+        }) == 0);
+}
+
+TEST_CASE("a file of /proc that is not there is told from a kernel that has none such") {
+  for (char const* const step :
+       {"write uid_map", "write gid_map", "write setgroups", "write timens_offsets", "setns"}) {
+    CAPTURE(step);
+    CHECK(contains(refusal_hint(step, ENOENT, user | uts), "/proc is not mounted there"));
+    for (int const other : {EIO, EINVAL}) CHECK_FALSE(contains(refusal_hint(step, other, user | uts), "/proc"));
+  }
+}
+
+TEST_CASE("where /proc is missing, or something else is in its place, the step that needs it says so") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  std::vector<std::string> const words = {"(/proc is not mounted there"};
+  std::vector<std::string> const child_words = {"(in the child)", words.front()};
+  CHECK(privileged_expectations([&] {
+          bool const clocks = cloister::detail::kernel_has(NamespaceType::time);
+          auto const unshare_user = [] { (void)cloister::run({.unshare = user}, [] {}); };
+          EXPECT(::mount("none", "/proc", "tmpfs", 0, nullptr) == 0);
+          EXPECT(fails_with(ENOENT, "write uid_map", unshare_user, words));
+          if (clocks) {
+            cloister::ClockOffsets const ahead{.monotonic = std::chrono::seconds(5)};
+            auto const unshare_time = [](cloister::ClockOffsets const& clock) {
+              (void)cloister::run({.unshare = NamespaceType::time, .clock = clock}, [] {});
+            };
+            EXPECT(fails_with(
+                ENOENT, "write timens_offsets", [&] { unshare_time(ahead); }, child_words));
+            EXPECT(fails_with(
+                ENOENT, "setns", [&] { unshare_time({}); }, child_words));
+          }
+          EXPECT(drop_capabilities());
+          EXPECT(fails_with(ENOENT, "write gid_map", unshare_user, child_words));
         }) == 0);
 }

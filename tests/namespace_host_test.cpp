@@ -1,6 +1,4 @@
 // Namespace in hosts of every kind: with threads, handlers and limits, on older kernels, under filters, without /proc.
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -8,11 +6,11 @@
 
 #include <atomic>
 #include <cloister/namespace.hpp>
-#include <cstddef>
 #include <thread>
 #include <unordered_set>
 
 #include "privileged.hpp"
+#include "refusal.hpp"
 
 using cloister::FileDescriptor, cloister::Namespace, cloister::NamespaceType;
 using namespace cloister::flags;
@@ -72,26 +70,6 @@ class Sleeper {
   bool reaped_ = false;
   bool stands_ = false;
 };
-
-// From now on the kernel refuses the call, with a second argument in that range, in this thread and in what it starts.
-bool refuse(long call, int error, unsigned long low = 0, unsigned long high = 0xffffffff) {
-  sock_filter program[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 4),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
-      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, static_cast<std::uint32_t>(low), 0, 2),
-      BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, static_cast<std::uint32_t>(high), 1, 0),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error)),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  sock_fprog filter{static_cast<unsigned short>(std::size(program)), program};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) == 0;
-}
-bool refuse_request(unsigned long request) { return refuse(SYS_ioctl, ENOTTY, request, request); }
-bool refuse_pidfd_requests() {
-  return refuse(SYS_ioctl, ENOTTY, kernel::pidfd_get_cgroup_namespace, kernel::pidfd_get_uts_namespace);
-}
 
 bool no_child_is_left() { return ::waitpid(-1, nullptr, WNOHANG | __WALL) == -1 && errno == ECHILD; }
 
@@ -332,7 +310,7 @@ TEST_CASE("without the requests of pidfds (before Linux 6.11) /proc gives the sa
           FileDescriptor const pidfd = pidfd_of(other.pid());
           std::vector<Namespace> expected;
           for (NamespaceType const type : all) expected.push_back(Namespace::of(other.pid(), type));
-          EXPECT(refuse_pidfd_requests());
+          refuse({namespace_requests()});
           for (Namespace const& one : expected) {
             EXPECT(Namespace::of(other.pid(), one.type()) == one);
             EXPECT(Namespace::of_pidfd(pidfd.get(), one.type()) == one);
@@ -350,21 +328,45 @@ TEST_CASE("without the requests of pidfds (before Linux 6.11) /proc gives the sa
 TEST_CASE("without pidfds at all (before Linux 5.3, or under a filter) processes are found by /proc") {
   for (int const error : {ENOSYS, EPERM})
     CHECK(expectations([&] {
-            EXPECT(refuse(SYS_pidfd_open, error));
+            refuse({{SYS_pidfd_open, error}});
             EXPECT(Namespace::of(::getpid(), uts) == Namespace::current(uts));
             EXPECT(fails_with(ESRCH, "open", [] { (void)Namespace::of(-1, uts); }, {"-1"}));
             EXPECT(fails_with(ESRCH, "open", [] { (void)Namespace::of(2147483647, uts); }, {"2147483647"}));
           }) == 0);
 }
 
+TEST_CASE("a number means the caller's process also where /proc is another pid namespace's") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  CHECK(expectations([] {
+          EXPECT((is_root() || become_root_of_a_user_namespace()) && ::unshare(CLONE_NEWPID) == 0);
+          EXPECT(in_fork([] {
+                   unmet = 0;
+                   Sleeper const other(CLONE_NEWUTS);
+                   EXPECT(other.stands() && ::getpid() == 1 && other.pid() == 2);
+                   Namespace const own = Namespace::current(uts);
+                   Namespace const others = Namespace::of(2, uts);
+                   EXPECT(Namespace::of(1, uts) == own);
+                   EXPECT(others != own);
+                   refuse({namespace_requests()});
+                   EXPECT(Namespace::of(1, uts) == own);
+                   EXPECT(Namespace::of(2, uts) == others);
+                   refuse({{SYS_pidfd_open, ENOSYS}});
+                   EXPECT(Namespace::of(1, uts) == own);
+                   EXPECT(fails_with(ENOENT, "open", [] { (void)Namespace::of(2, uts); },
+                                     {"/proc/2/ns/uts", "this /proc is another pid namespace's"}));
+                   return unmet == 0;
+                 }) == 0);
+        }) == 0);
+}
+
 TEST_CASE("without clone3 a user namespace is made by clone, and without both it is the kernel's refusal") {
   SKIP_UNLESS(can_unshare_user(), "no user namespaces");
   for (int const error : {ENOSYS, EPERM})
     CHECK(expectations([&] {
-            EXPECT(refuse(sys::number::clone3, error));
+            refuse({{sys::number::clone3, error}});
             EXPECT(Namespace::create(user).parent() == Namespace::current(user));
             EXPECT(no_child_is_left());
-            EXPECT(refuse(SYS_clone, EPERM));
+            refuse({{SYS_clone, EPERM}});
             EXPECT(fails_with(EPERM, "clone", [] { (void)Namespace::create(user); }, {"clone user", "seccomp filter"}));
           }) == 0);
 }
@@ -372,7 +374,7 @@ TEST_CASE("without clone3 a user namespace is made by clone, and without both it
 TEST_CASE("without 64-bit numbers (before Linux 6.18) a namespace is the same by its inode") {
   CHECK(expectations([] {
           Namespace const before = Namespace::current(uts);
-          EXPECT(refuse_request(kernel::ns_get_id));
+          refuse({request(kernel::ns_get_id)});
           EXPECT(Namespace::current(uts).id().id == 0);
           EXPECT(Namespace::current(uts) == before);
           EXPECT(same_namespace(Namespace::current(uts).id(), before.id()));
@@ -381,7 +383,7 @@ TEST_CASE("without 64-bit numbers (before Linux 6.18) a namespace is the same by
 
 TEST_CASE("where the type of an open namespace cannot be told (before Linux 4.11) that is said") {
   CHECK(expectations([] {
-          EXPECT(refuse_request(kernel::ns_get_nstype));
+          refuse({request(kernel::ns_get_nstype)});
           EXPECT(fails_with(ENOTTY, "open", [] { (void)Namespace::open("/proc/self/ns/uts"); }, {"4.11"}));
         }) == 0);
 }
@@ -402,7 +404,7 @@ TEST_CASE(
             EXPECT(Namespace::for_children(pid) == Namespace::current(pid));
           }
           EXPECT(fails_with(EPERM, "clone", [] { (void)Namespace::create(user); }, {"chroot", "pivot_root"}));
-          EXPECT(refuse_pidfd_requests());
+          refuse({namespace_requests()});
           EXPECT(fails_with(ENOENT, "open", [] { (void)Namespace::current(uts); },
                             {"/proc/thread-self/ns/uts", "not mounted"}));
           EXPECT(fails_with(ENOENT, "open", [] { (void)Namespace::of(::getpid(), uts); }, {"not mounted"}));

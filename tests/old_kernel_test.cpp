@@ -1,53 +1,13 @@
-// Kernels that lack a call, and filters that forbid one, played by a seccomp filter in a process of the test's own.
+// Starting and following children under kernels that lack a call, and under filters that forbid one.
 #include <doctest/doctest.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-
-#include "kinds.hpp"
+#include "refusal.hpp"
 
 namespace {
 
 using namespace test;
 using cloister::Error, cloister::run;
 namespace number = cloister::detail::sys::number;
-
-struct Refusal {
-  long call;
-  int error;
-  std::optional<std::uint32_t> argument{};  // only where one argument has this value
-  unsigned index = 0;                       // the argument's
-};
-
-// From now on, in this thread and all it starts, the kernel refuses these.
-void refuse(std::vector<Refusal> const& refusals) {
-  std::vector<sock_filter> program;
-  for (Refusal const& one : refusals) {
-    auto const number = static_cast<std::uint32_t>(one.call);
-    program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)));
-    if (one.argument) {
-      auto const offset = static_cast<std::uint32_t>(offsetof(seccomp_data, args) + one.index * sizeof(std::uint64_t));
-      program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 3));
-      program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset));  // the low half, on these machines
-      program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, *one.argument, 0, 1));
-    } else {
-      program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1));
-    }
-    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(one.error)));
-  }
-  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-  sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-  EXPECT(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-  EXPECT(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0);
-}
-
-constexpr auto get_info = static_cast<std::uint32_t>(cloister::detail::kernel::pidfd_get_info);
 
 // Every kind of child, from either thread, gives its answer where these calls are refused, and leaves nothing.
 int works_without(std::vector<Refusal> const& refusals, bool threads_too = true) {
@@ -129,7 +89,7 @@ TEST_CASE("without waitid by pidfd children are waited for by their pids") {
 TEST_CASE("where the status of a child that somebody else has reaped cannot be had it is unknown") {
   std::vector<Kind> const all = kinds();
   int const status = expectations([&] {
-    refuse({{SYS_ioctl, ENOTTY, get_info, 1}});
+    refuse({request(cloister::detail::kernel::pidfd_get_info)});
     ::signal(SIGCHLD, SIG_IGN);
     for_each_kind_everywhere(all, [](Kind const& kind, Where where) {
       Unchanged unchanged;
@@ -149,7 +109,7 @@ TEST_CASE("without any of them, and without the status of reaped children, every
                        {number::pidfd_open, ENOSYS},
                        {number::close_range, ENOSYS},
                        {SYS_memfd_create, ENOSYS},
-                       {SYS_ioctl, ENOTTY, get_info, 1}}) == 0);
+                       request(cloister::detail::kernel::pidfd_get_info)}) == 0);
 }
 
 TEST_CASE("without memfd_create small results arrive, and a large one is an Error that says so") {

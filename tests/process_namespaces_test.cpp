@@ -1,9 +1,10 @@
 #include <fcntl.h>
 
+#include <atomic>
 #include <cloister/process_namespaces.hpp>
 
-#include "caught.hpp"
-#include "support.hpp"
+#include "privileged.hpp"
+#include "refusal.hpp"
 
 using namespace cloister::flags;
 using cloister::CloneFlags, cloister::Error, cloister::NamespaceType, cloister::ProcessNamespaces;
@@ -48,6 +49,37 @@ class Resident {
   pid_t pid_ = -1;
   bool ready_ = false;
 };
+
+// The ids of a process as the links of that directory under /proc show them.
+bool as_shown(ProcessNamespaces const& seen, std::string const& directory) {
+  for (NamespaceType const type : seen.types())
+    if (to_string(seen[type]) != test::detail::link_target("/proc/" + directory + "/ns/" + to_string(type)))
+      return false;
+  return !seen.types().empty();
+}
+
+// In the init of a new pid namespace whose /proc is still that of the old one; the wait status.
+template <class Body>
+int under_a_stale_proc(Body&& body) {
+  return test::expectations([&] {
+    if (!EXPECT((test::is_root() || test::become_root_of_a_user_namespace()) && ::unshare(CLONE_NEWPID) == 0)) return;
+    EXPECT(test::in_fork([&] {
+             test::unmet = 0;
+             EXPECT(::getpid() == 1);
+             body();
+             return test::unmet == 0;
+           }) == 0);
+  });
+}
+
+// Whether a pidfd gives namespaces: Linux 6.11.
+bool has_requests() {
+  int const self = cloister::detail::sys::pidfd_open(::getpid());
+  int const opened = cloister::detail::sys::ioctl(self, cloister::detail::kernel::pidfd_get_uts_namespace);
+  if (opened >= 0) ::close(opened);
+  if (self >= 0) ::close(self);
+  return opened >= 0;
+}
 
 int errno_of(pid_t pid) {
   return test::caught<Error>([&] { (void)namespaces_of(pid); }).code().value();
@@ -157,4 +189,94 @@ TEST_CASE("where no descriptor is to be had, that is what the Error says") {
           }
           return errno_of(::getpid()) == EMFILE;
         }) == 0);
+}
+
+// --- A /proc of another pid namespace, and none
+
+TEST_CASE("under a /proc of another pid namespace the numbers are still the caller's") {
+  SKIP_UNLESS(test::can_be_privileged(), "neither root nor allowed a user namespace");
+  for (bool const with_requests : {true, false}) {
+    CAPTURE(with_requests);
+    int const status = under_a_stale_proc([&] {
+      if (!with_requests) test::refuse({test::namespace_requests()});
+      ProcessNamespaces const own = namespaces_of(::getpid());
+      EXPECT(as_shown(own, "self"));
+      Resident const other(uts);
+      EXPECT(other.ready() && other.pid() == 2);
+      ProcessNamespaces const seen = namespaces_of(other.pid());
+      EXPECT(differing(own, seen) == CloneFlags{uts});
+      EXPECT(differing(own, namespaces_of(::getpid())).empty());
+      other.end();
+      EXPECT(errno_of(other.pid()) == ESRCH);
+      // There is such a process in /proc, and none for the caller.
+      std::string const stranger = test::detail::link_target("/proc/self");
+      EXPECT(stranger != "1");
+      EXPECT(errno_of(std::stoi(stranger)) == ESRCH);
+      std::thread([&] {
+        EXPECT(::unshare(CLONE_NEWUTS) == 0);
+        EXPECT(as_shown(namespaces_of(::gettid()), "thread-self"));
+        EXPECT(differing(namespaces_of(::gettid()), own) == CloneFlags{uts});
+      }).join();
+    });
+    CHECK(status == 0);
+  }
+}
+
+TEST_CASE("under a /proc of another pid namespace a thread is looked at by its id, or that is what the Error says") {
+  SKIP_UNLESS(test::can_be_privileged(), "neither root nor allowed a user namespace");
+  int const status = under_a_stale_proc([] {
+    std::atomic<pid_t> thread{0};
+    std::atomic<bool> seen{false};
+    std::thread waiting([&] {
+      EXPECT(::unshare(CLONE_NEWUTS) == 0);
+      thread = ::gettid();
+      while (!seen) ::sched_yield();
+    });
+    while (thread == 0) ::sched_yield();
+    try {
+      EXPECT(differing(namespaces_of(thread), namespaces_of(::getpid())) == CloneFlags{uts});
+    } catch (Error const& error) {
+      EXPECT(error.code().value() == ENOENT && test::contains(error.what(), "another pid namespace's"));
+    }
+    seen = true;
+    waiting.join();
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("where neither pidfds nor a /proc of the caller's pid namespace tell, that is what the Error says") {
+  SKIP_UNLESS(test::can_be_privileged(), "neither root nor allowed a user namespace");
+  for (int const error : {ENOSYS, EPERM}) {
+    int const status = under_a_stale_proc([&] {
+      Resident const other({});
+      EXPECT(namespaces_of(other.pid()) == namespaces_of(::getpid()));
+      test::refuse({{SYS_pidfd_open, error}});
+      EXPECT(as_shown(namespaces_of(::getpid()), "self"));
+      EXPECT(test::fails_with(ENOENT, "open", [&] { (void)namespaces_of(other.pid()); },
+                              {"/proc/2/ns", "this /proc is another pid namespace's"}));
+    });
+    CHECK(status == 0);
+  }
+}
+
+TEST_CASE("without /proc a kernel that has the requests tells all the same, and another says what is missing") {
+  SKIP_UNLESS(test::can_be_privileged(), "neither root nor allowed a user namespace");
+  bool const tells = has_requests();
+  test::TemporaryDirectory const directory;
+  int const status = test::privileged_expectations([&] {
+    Resident const other(uts);
+    EXPECT(other.ready());
+    ProcessNamespaces const own = namespaces_of(::getpid());
+    ProcessNamespaces const seen = namespaces_of(other.pid());
+    EXPECT(::chroot(directory.path().c_str()) == 0 && ::chdir("/") == 0);
+    if (tells) {
+      EXPECT(namespaces_of(::getpid()) == own);
+      EXPECT(namespaces_of(other.pid()) == seen);
+      EXPECT(errno_of(2147483647) == ESRCH);
+    }
+    test::refuse({test::namespace_requests()});
+    for (pid_t const pid : {::getpid(), other.pid()})
+      EXPECT(test::fails_with(ENOENT, "open", [&] { (void)namespaces_of(pid); }, {"/proc is not mounted"}));
+  });
+  CHECK(status == 0);
 }

@@ -1,7 +1,6 @@
 // A namespace that is held open: it exists for as long as its handle does, also without a process in it.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -9,6 +8,7 @@
 
 #include "detail/blocked_signals.hpp"
 #include "detail/hint.hpp"
+#include "detail/proc.hpp"
 #include "detail/text.hpp"
 #include "detail/thread.hpp"
 #include "file_descriptor.hpp"
@@ -17,12 +17,6 @@
 namespace cloister {
 
 namespace detail {
-
-// PIDFD_GET_*_NAMESPACE, by type and for the children of a thread. Linux 6.11.
-inline constexpr std::array<unsigned long, 8> pidfd_requests{
-    kernel::pidfd_get_cgroup_namespace, kernel::pidfd_get_ipc_namespace, kernel::pidfd_get_mnt_namespace,
-    kernel::pidfd_get_net_namespace,    kernel::pidfd_get_pid_namespace, kernel::pidfd_get_time_namespace,
-    kernel::pidfd_get_user_namespace,   kernel::pidfd_get_uts_namespace};
 
 // A link under /proc/[pid]/ns, and the request that needs no /proc.
 struct NamespaceLink {
@@ -146,8 +140,8 @@ class [[nodiscard]] Namespace {
   }
 
   // That of a process, by its id in the caller's pid namespace. Needs the same user, or CAP_SYS_PTRACE. Throws Error
-  // (ESRCH: there is no such process; EACCES). A pid reused between two steps of the look is noticed. pidfd_open(2),
-  // ioctl_pidfd(2).
+  // (ESRCH: there is no such process; EACCES; ENOENT: neither pidfds nor a /proc of the caller's pid namespace tell). A
+  // pid reused between two steps of the look is noticed. pidfd_open(2), ioctl_pidfd(2).
   static Namespace of(pid_t pid, NamespaceType type) {
     int const opened = detail::sys::pidfd_open(pid);
     std::string const number = std::to_string(pid);
@@ -156,7 +150,11 @@ class [[nodiscard]] Namespace {
       return of_process(pidfd.get(), detail::join({"process ", number}), type);
     }
     // Without pidfds (Linux 5.3, or a filter) the one look that is needed is a single step.
-    if (opened == -ENOSYS || opened == -EPERM) return open_link(number, type);
+    if (opened == -ENOSYS || opened == -EPERM) {
+      std::string const name = detail::name_in_proc(pid);
+      if (name.empty()) throw detail::foreign_proc_error(detail::NamespaceLink{type}.in(number));
+      return open_link(name, type);
+    }
     bool const nobody = opened == -EINVAL || opened == -ENOENT || opened == -ESRCH;
     throw Error(nobody ? ESRCH : -opened, "pidfd_open", number, Error::Side::parent,
                 nobody && pid > 0 && opened != -ESRCH ? "it is the id of a thread: give that of its process" : "");
@@ -307,13 +305,12 @@ class [[nodiscard]] Namespace {
     if (fd >= 0) return Namespace{FileDescriptor::adopt(fd), type};
     if (fd != -ENOTTY && fd != -ENOSYS && fd != -EPERM) throw detail::look_error(-fd, "open", item, type);
 
-    // The pid in the pid namespace of this very /proc; "-1" if the process has been reaped, which reads as no number.
-    std::string const info = detail::join({"/proc/thread-self/fdinfo/", std::to_string(pidfd)});
-    long const pid = detail::read_number(info.c_str(), "Pid:");
+    long const pid = detail::number_in_proc(pidfd);
     bool const ended = detail::sys::pidfd_send_signal(pidfd, 0) == -ESRCH;
     if (!ended && pid < 0 && detail::exists("/proc/thread-self/fdinfo"))
       throw Error(EINVAL, "open", item, Error::Side::parent, "it is no descriptor of a process");
     if (ended) throw Error(ESRCH, "open", item);
+    if (pid <= 0) throw detail::foreign_proc_error(item);
     Namespace found = open_link(std::to_string(pid), type);
     // It was that of this process, if the process is there afterwards: a zombie keeps its number.
     if (detail::sys::pidfd_send_signal(pidfd, 0) == -ESRCH) throw Error(ESRCH, "open", item);

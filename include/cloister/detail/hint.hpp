@@ -139,6 +139,7 @@ inline std::string limit_hint(CloneFlags wanted) {
 inline std::string refusal_hint(std::string_view step, int error_number, CloneFlags wanted) {
   bool const starts = step == "fork" || step == "clone3" || step == "clone";
   bool const creates = step != "fork" && (starts || step == "unshare");
+  bool const writes_map = step == "write uid_map" || step == "write gid_map" || step == "write setgroups";
   std::string_view hint;
   switch (error_number) {
     case EPERM:
@@ -162,10 +163,16 @@ inline std::string refusal_hint(std::string_view step, int error_number, CloneFl
       hint = seccomp_filter_loaded() ? "a seccomp filter is loaded and hides the call" : "the kernel has no such call";
       break;
     case EACCES:
-      if (step == "write uid_map" || step == "write gid_map" || step == "write setgroups")
+      if (writes_map)
         hint =
             "the host process is not dumpable, as after a change of its ids: prctl(PR_SET_DUMPABLE, 1) gives it its "
             "/proc files back";
+      break;
+    case ENOENT:
+      // setns(2) itself never says that: it is the namespace's file that is not there.
+      if (!writes_map && step != "write timens_offsets" && step != "setns") break;
+      if (std::string text = no_kernel_support(wanted); !text.empty()) return text;
+      hint = "/proc is not mounted there, or is another pid namespace's";
       break;
     case EAGAIN:
       if (starts) hint = "no more processes are allowed: RLIMIT_NPROC, or pids.max of the cgroup";

@@ -1,0 +1,49 @@
+// Processes by their ids, where /proc may be another pid namespace's: to it the same numbers are other processes.
+#pragma once
+
+#include <array>
+#include <cstdlib>
+#include <string>
+
+#include "../file_descriptor.hpp"
+#include "hint.hpp"
+#include "syscall.hpp"
+#include "text.hpp"
+
+namespace cloister::detail {
+
+// PIDFD_GET_*_NAMESPACE, by type. Linux 6.11.
+inline constexpr std::array<unsigned long, 8> pidfd_requests{
+    kernel::pidfd_get_cgroup_namespace, kernel::pidfd_get_ipc_namespace, kernel::pidfd_get_mnt_namespace,
+    kernel::pidfd_get_net_namespace,    kernel::pidfd_get_pid_namespace, kernel::pidfd_get_time_namespace,
+    kernel::pidfd_get_user_namespace,   kernel::pidfd_get_uts_namespace};
+
+// The directory under /proc of the process, or thread, with that id in the caller's pid namespace; empty if there is no
+// /proc, or it is another pid namespace's: one that numbers the caller differently, or does not see it. What it calls
+// the caller itself is right in any.
+inline std::string name_in_proc(int pid) {
+  int const own = sys::getpid();
+  if (pid == own) return "self";
+  if (pid == sys::gettid()) return "thread-self";
+  char text[16];
+  long const size = sys::readlinkat(AT_FDCWD, "/proc/self", text, sizeof text - 1);
+  text[size > 0 ? size : 0] = '\0';
+  return std::strtol(text, nullptr, 10) == own ? std::to_string(pid) : std::string{};
+}
+
+// The number under /proc, whosever it is, of the process behind a pidfd: 0 if that /proc does not show it, -1 if it has
+// been reaped, is no process, or there is no /proc. Linux 5.3.
+inline long number_in_proc(int pidfd) {
+  std::string const info = join({"/proc/thread-self/fdinfo/", std::to_string(pidfd)});
+  return read_number(info.c_str(), "Pid:");
+}
+
+// The Error of a look that needs a /proc of the caller's own pid namespace.
+inline Error foreign_proc_error(std::string_view item) {
+  if (!exists("/proc/self/ns")) return look_error(ENOENT, "open", item, {});
+  return Error(ENOENT, "open", item, Error::Side::parent,
+               "this /proc is another pid namespace's, where the number is another process's: mount one of the "
+               "caller's own");
+}
+
+}  // namespace cloister::detail
