@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "caught.hpp"
 #include "kinds.hpp"
 
 using namespace std::chrono_literals;
@@ -312,7 +313,7 @@ int commotion(unsigned seed) {
 constexpr char const* sanitizer_hangs = "the address sanitizer's allocator does not survive a fork of threads that allocate";
 
 TEST_CASE("threads that allocate, print and throw make no child hang") {
-  SKIP_UNLESS(!address_sanitizer, sanitizer_hangs);
+  SKIP_UNLESS(!test::address_sanitizer, sanitizer_hangs);
   int const status = expectations(
       [] {
         EXPECT(std::freopen("/dev/null", "w", stdout) != nullptr);
@@ -345,7 +346,7 @@ TEST_CASE("threads that allocate, print and throw make no child hang") {
 }
 
 TEST_CASE("threads that start children at the same time get their own results") {
-  SKIP_UNLESS(!address_sanitizer, sanitizer_hangs);
+  SKIP_UNLESS(!test::address_sanitizer, sanitizer_hangs);
   int const status = expectations([] {
     std::vector<Kind> const some = kinds();
     std::atomic<int> wrong{0};
