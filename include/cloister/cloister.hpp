@@ -2,6 +2,7 @@
 // list is the architecture: words, namespaces, what a thread does to itself, the world described, and the children that live in it.
 #pragma once
 
+#include "cgroup.hpp"
 #include "child_process.hpp"
 #include "clock_offsets.hpp"
 #include "clone_flags.hpp"
@@ -14,9 +15,11 @@
 #include "id_map.hpp"
 #include "isolation.hpp"
 #include "loopback.hpp"
+#include "mount.hpp"
 #include "namespace.hpp"
 #include "namespace_id.hpp"
 #include "namespace_type.hpp"
+#include "privileges.hpp"
 #include "process_namespaces.hpp"
 #include "run.hpp"
 #include "stdio.hpp"

@@ -44,4 +44,14 @@ class [[nodiscard]] FileDescriptor {
   int fd_ = -1;
 };
 
+namespace detail {
+
+// Owns a new descriptor, moved out of the way of 0, 1 and 2, which a host may have closed.
+inline FileDescriptor above_stdio(int fd) {
+  FileDescriptor owner = FileDescriptor::adopt(fd);
+  if (fd > 2 || fd < 0) return owner;
+  return FileDescriptor::adopt(check(sys::fcntl(fd, F_DUPFD_CLOEXEC, 3), "dup"));
+}
+
+}  // namespace detail
 }  // namespace cloister

@@ -6,9 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "cgroup.hpp"
 #include "clock_offsets.hpp"
 #include "clone_flags.hpp"
 #include "id_map.hpp"
+#include "mount.hpp"
+#include "privileges.hpp"
 
 namespace cloister {
 
@@ -83,10 +86,15 @@ struct Isolation {
   // At most 64 bytes; needs uts. sethostname(2), setdomainname(2).
   std::optional<std::string> hostname{};
   std::optional<std::string> domainname{};
+  // Files; both need mnt. Nothing that is mounted here shows outside, also where the caller's mounts are shared.
+  Root root{};
+  std::vector<Mount> mounts{};
   // Of a new net namespace.
   Loopback loopback = Loopback::up;
   // Of a new time namespace.
   ClockOffsets clock{};
+  Privileges privileges{};
+  std::optional<Cgroup> cgroup{};
   Descriptors descriptors{};
   Environment environment{};
   Session session = Session::inherit;

@@ -65,13 +65,6 @@ inline long send_message(int channel, Message const& message, void const* bytes,
   return sent < 0 ? sent : 0;
 }
 
-// Owns a new descriptor, moved out of the way of 0, 1 and 2, which a host may have closed.
-inline FileDescriptor above_stdio(int fd) {
-  FileDescriptor owner = FileDescriptor::adopt(fd);
-  if (fd > 2 || fd < 0) return owner;
-  return FileDescriptor::adopt(check(sys::fcntl(fd, F_DUPFD_CLOEXEC, 3), "dup"));
-}
-
 // What the parent received. `status` is the size, 0 when nothing will come any more, or a negative errno (EAGAIN: nothing yet).
 // `sender` is who sent it, as the kernel says it.
 struct Received {

@@ -32,6 +32,7 @@ inline constexpr std::uint64_t clone_newuser = 0x10000000;
 inline constexpr std::uint64_t clone_newpid = 0x20000000;
 inline constexpr std::uint64_t clone_newnet = 0x40000000;
 inline constexpr std::uint64_t clone_clear_sighand = 0x100000000;
+inline constexpr std::uint64_t clone_into_cgroup = 0x200000000;  // Linux 5.7
 
 struct clone_args {
   std::uint64_t flags;
@@ -44,6 +45,13 @@ struct clone_args {
   std::uint64_t tls;
 };
 static_assert(sizeof(clone_args) == 64);  // CLONE_ARGS_SIZE_VER0, Linux 5.3
+struct clone_args_cgroup {
+  clone_args common;
+  std::uint64_t set_tid;
+  std::uint64_t set_tid_size;
+  std::uint64_t cgroup;
+};
+static_assert(sizeof(clone_args_cgroup) == 88);  // CLONE_ARGS_SIZE_VER2, Linux 5.7
 
 // pidfd_open(2), waitid(2), ioctl_pidfd(2)
 inline constexpr int p_pidfd = 3;
@@ -90,6 +98,7 @@ inline constexpr unsigned long ns_get_id = ioctl_number(2, 0xb7, 0xd, sizeof(std
 // statfs(2): f_type
 inline constexpr long nsfs_magic = 0x6e736673;
 inline constexpr long proc_super_magic = 0x9fa0;
+inline constexpr long cgroup2_super_magic = 0x63677270;
 
 // netdevice(7): struct ifreq as SIOCGIFFLAGS and SIOCSIFFLAGS use it
 struct interface_request {
@@ -108,6 +117,46 @@ inline constexpr std::uint64_t statx_attr_mount_root = 0x2000;  // Linux 5.8
 // mount(2)
 inline constexpr unsigned long ms_rec = 16384;
 inline constexpr unsigned long ms_private = 1 << 18;
+inline constexpr int mnt_detach = 2;
+
+// open_tree(2), move_mount(2), fsopen(2), fsconfig(2), fsmount(2): Linux 5.2. mount_setattr(2): Linux 5.12
+inline constexpr unsigned open_tree_clone = 1;
+inline constexpr unsigned open_tree_cloexec = 02000000;
+inline constexpr int at_recursive = 0x8000;
+inline constexpr unsigned move_mount_f_empty_path = 0x00000004;
+inline constexpr unsigned move_mount_t_empty_path = 0x00000040;
+inline constexpr unsigned fsopen_cloexec = 1;
+inline constexpr unsigned fsmount_cloexec = 1;
+inline constexpr unsigned fsconfig_set_flag = 0;
+inline constexpr unsigned fsconfig_set_string = 1;
+inline constexpr unsigned fsconfig_cmd_create = 6;
+inline constexpr std::uint64_t mount_attr_rdonly = 0x00000001;
+inline constexpr std::uint64_t mount_attr_nosuid = 0x00000002;
+inline constexpr std::uint64_t mount_attr_nodev = 0x00000004;
+inline constexpr std::uint64_t mount_attr_noexec = 0x00000008;
+struct mount_attr {
+  std::uint64_t attr_set;
+  std::uint64_t attr_clr;
+  std::uint64_t propagation;
+  std::uint64_t userns_fd;
+};
+static_assert(sizeof(mount_attr) == 32);  // MOUNT_ATTR_SIZE_VER0
+
+// openat2(2), Linux 5.6
+struct open_how {
+  std::uint64_t flags;
+  std::uint64_t mode;
+  std::uint64_t resolve;
+};
+static_assert(sizeof(open_how) == 24);
+inline constexpr std::uint64_t resolve_no_magiclinks = 0x02;
+inline constexpr std::uint64_t resolve_in_root = 0x10;
+
+// prctl(2)
+inline constexpr int seccomp_mode_filter = 2;
+
+// keyctl(2)
+inline constexpr int keyctl_join_session_keyring = 1;
 
 // close_range(2)
 inline constexpr unsigned close_range_cloexec = 1u << 2;
@@ -122,6 +171,7 @@ struct capability_data {
 };
 inline constexpr std::uint32_t capability_version_3 = 0x20080522;
 inline constexpr unsigned cap_sys_admin = 21;
+inline constexpr unsigned cap_sys_resource = 24;
 
 // rt_sigaction(2) takes this, not the C library's struct sigaction.
 struct signal_action {

@@ -37,7 +37,7 @@ struct Running {
 [[noreturn]] inline void throw_failure(Plan const& plan, Failure const& failure, Error::Side side) {
   char const* const step = name_of(failure.step);
   throw Error(failure.error, step, plan.item(failure.step, failure.item), side,
-              refusal_hint(step, failure.error, plan.unshare()));
+              plan.hint(failure.step, failure.error, failure.item));
 }
 
 // A child between its creation and its being ready, and what it has said. If the start ends in an exception it is killed and reaped.
@@ -226,6 +226,7 @@ inline void say_ready(ChildSide const& side) noexcept {
 // The callable begins. Its parent must not find signals blocked that the callable has not blocked: stop() looks at that.
 [[noreturn]] inline void begin(ChildSide const& side, Body const& body) noexcept {
   unblock_signals();
+  drop_privileges(side);
   say_ready(side);
   body.run(body.self, side);
   sys::exit(0);
@@ -269,6 +270,7 @@ class RobustList {
 // The child of fork(), or of the middle.
 [[noreturn]] inline void child_main(ChildSide side, Body const& body, bool announces, void* tid_address) noexcept {
   reset_signal_dispositions();
+  join_cgroup(side);
   if (side.unshare_flags != 0) require(side, sys::unshare(side.unshare_flags), Step::unshare);
   if (announces) require(side, send_message(side.channel, MessageKind::started), Step::started);
   set_up(side);
@@ -288,13 +290,25 @@ class RobustList {
   RobustList const robust_list;
 
   int pidfd = -1;
-  kernel::clone_args args{};
-  args.flags = (side.plan->unshare_flags & ~kernel::clone_newtime) | kernel::clone_parent | kernel::clone_pidfd |
+  kernel::clone_args_cgroup with_cgroup{};
+  kernel::clone_args& args = with_cgroup.common;
+  args.flags = (side.plan->unshare_flags & ~side.unshare_flags) | kernel::clone_parent | kernel::clone_pidfd |
                kernel::clone_child_settid | kernel::clone_child_cleartid;
   args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
   args.child_tid = reinterpret_cast<std::uint64_t>(tid_address);
   Step step = Step::clone3;
-  long pid = sys::clone3(&args);
+  bool into_cgroup = side.plan->cgroup >= 0;
+  long pid = -E2BIG;
+  if (into_cgroup) {
+    args.flags |= kernel::clone_into_cgroup;
+    with_cgroup.cgroup = static_cast<std::uint64_t>(side.plan->cgroup);
+    pid = sys::clone3(&args, sizeof with_cgroup);
+    if (pid < 0) {  // an old kernel, or a reason that the older way tells better
+      into_cgroup = false;
+      args.flags &= ~kernel::clone_into_cgroup;
+    }
+  }
+  if (!into_cgroup) pid = sys::clone3(&args);
   if (pid == -ENOSYS || pid == -EPERM) {
     long const by_clone = sys::clone(args.flags, &pidfd, static_cast<int*>(tid_address));
     if (by_clone >= 0 || pid == -ENOSYS) {
@@ -305,7 +319,9 @@ class RobustList {
   require(self, pid, step);
   if (pid == 0) {
     robust_list.register_again();
-    child_main(side, body, false, tid_address);
+    self = side;
+    self.joins_cgroup = side.plan->cgroup >= 0 && !into_cgroup;
+    child_main(self, body, false, tid_address);
   }
   int const number = static_cast<int>(pid);
   long sent = send_message(side.channel, Message{MessageKind::started, Step::none, number, 0, 0}, nullptr, 0, pidfd);
@@ -353,6 +369,12 @@ inline std::atomic<bool>& pidfd_open_is_refused() noexcept {
   return refused;
 }
 
+// What a clone leaves to unshare in the child: the new time namespace, whose offsets are written first, and a cgroup namespace whose
+// root is to be the cgroup that the child starts in.
+inline std::uint64_t unshared_later(ChildPlan const& plan) noexcept {
+  return plan.unshare_flags & (kernel::clone_newtime | (plan.cgroup >= 0 ? kernel::clone_newcgroup : 0));
+}
+
 // With `linger` it returns not when the child is ready but at its end, or at that deadline.
 inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const* linger = nullptr) {
   bool const through_middle = plan.new_pid() || pidfd_open_is_refused().load(std::memory_order_relaxed);
@@ -369,7 +391,8 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
   side.is_init = plan.new_pid();
   // A child that was not cloned with a pidfd may not end before we have opened one: its pid could come to mean another.
   side.waits_for_go = plan.child.parent_writes_maps || !through_middle;
-  side.unshare_flags = plan.child.unshare_flags & (through_middle ? kernel::clone_newtime : ~std::uint64_t{0});
+  side.unshare_flags = plan.child.unshare_flags & (through_middle ? unshared_later(plan.child) : ~std::uint64_t{0});
+  side.joins_cgroup = plan.child.cgroup >= 0;
 
   Birth birth{running.channel.get(), through_middle};
   {
@@ -422,6 +445,7 @@ class ChildStack {
   ChildSide side = *static_cast<ChildSide const*>(argument);
   sys::close(side.parent_channel);
   reset_signal_dispositions();
+  join_cgroup(side);
   if (side.unshare_flags != 0) require(side, sys::unshare(side.unshare_flags), Step::unshare);
   set_up(side);
   become_program(side);
@@ -429,7 +453,7 @@ class ChildStack {
 CLOISTER_DETAIL_CHILD_SIDE inline void program_entry(void* argument) noexcept { program_main(argument); }
 
 struct SharingClone {
-  kernel::clone_args args{};
+  kernel::clone_args_cgroup args{};
   sys::ChildStart start{};
   void* stack_top = nullptr;
   int pidfd = -1;
@@ -437,17 +461,31 @@ struct SharingClone {
   int thread = 0;
   long result = 0;
   Step step = Step::clone3;
+  ChildSide* side = nullptr;
 };
 
 inline void clone_sharing(SharingClone& clone) noexcept {
   static std::atomic<bool> clone3_is_refused{false};
   clone.result = -ENOSYS;
-  if (!clone3_is_refused.load(std::memory_order_relaxed))
-    clone.result = sys::clone3_on_stack(&clone.args, clone.start.function, clone.start.argument);
+  kernel::clone_args& args = clone.args.common;
+  if (!clone3_is_refused.load(std::memory_order_relaxed)) {
+    bool const into_cgroup = (args.flags & kernel::clone_into_cgroup) != 0;
+    clone.result = sys::clone3_on_stack(&args, clone.start.function, clone.start.argument,
+                                        into_cgroup ? sizeof clone.args : sizeof args);
+    if (clone.result < 0 && into_cgroup) {  // an old kernel, or a reason that the older way tells better
+      args.flags &= ~kernel::clone_into_cgroup;
+      clone.side->joins_cgroup = true;
+      clone.result = sys::clone3_on_stack(&args, clone.start.function, clone.start.argument);
+    }
+  }
   if (clone.result != -ENOSYS && clone.result != -EPERM) return;
   // EPERM may be a lack of privilege or a filter that does not know clone3: if clone works it was the filter.
-  long const by_clone = sys::clone_on_stack(clone.args.flags | clone.args.exit_signal, clone.stack_top, &clone.pidfd,
-                                            &clone.unfinished, &clone.start);
+  if ((args.flags & kernel::clone_into_cgroup) != 0) {
+    args.flags &= ~kernel::clone_into_cgroup;
+    clone.side->joins_cgroup = true;
+  }
+  long const by_clone =
+      sys::clone_on_stack(args.flags | args.exit_signal, clone.stack_top, &clone.pidfd, &clone.unfinished, &clone.start);
   if (by_clone >= 0) clone3_is_refused.store(true, std::memory_order_relaxed);
   if (by_clone >= 0 || clone.result == -ENOSYS) {
     clone.result = by_clone;
@@ -497,16 +535,22 @@ inline Running launch_sharing(Plan const& plan) {
   side.is_init = plan.new_pid();
   side.shares_memory = true;
   side.waits_for_go = waits;
-  side.unshare_flags = plan.child.unshare_flags & kernel::clone_newtime;
+  side.unshare_flags = unshared_later(plan.child);
 
   SharingClone clone;
-  clone.args.flags = (plan.child.unshare_flags & ~kernel::clone_newtime) | kernel::clone_vm | kernel::clone_pidfd |
-                     (waits ? kernel::clone_child_cleartid : kernel::clone_vfork);
-  clone.args.pidfd = reinterpret_cast<std::uint64_t>(&clone.pidfd);
-  clone.args.child_tid = reinterpret_cast<std::uint64_t>(&clone.unfinished);
-  clone.args.exit_signal = SIGCHLD;
-  clone.args.stack = reinterpret_cast<std::uint64_t>(stack.base());
-  clone.args.stack_size = ChildStack::size;
+  kernel::clone_args& args = clone.args.common;
+  args.flags = (plan.child.unshare_flags & ~side.unshare_flags) | kernel::clone_vm | kernel::clone_pidfd |
+               (waits ? kernel::clone_child_cleartid : kernel::clone_vfork);
+  if (plan.child.cgroup >= 0) {
+    args.flags |= kernel::clone_into_cgroup;
+    clone.args.cgroup = static_cast<std::uint64_t>(plan.child.cgroup);
+  }
+  args.pidfd = reinterpret_cast<std::uint64_t>(&clone.pidfd);
+  args.child_tid = reinterpret_cast<std::uint64_t>(&clone.unfinished);
+  args.exit_signal = SIGCHLD;
+  args.stack = reinterpret_cast<std::uint64_t>(stack.base());
+  args.stack_size = ChildStack::size;
+  clone.side = &side;
   clone.stack_top = static_cast<char*>(stack.base()) + ChildStack::size;
   clone.start = {program_entry, &side};
 

@@ -13,6 +13,7 @@
 #include "../command.hpp"
 #include "../error.hpp"
 #include "../isolation.hpp"
+#include "file_plan.hpp"
 #include "syscall.hpp"
 #include "text.hpp"
 
@@ -24,6 +25,9 @@ enum class Step : std::uint8_t {
   channel, fork, clone3, clone, unshare, tid_address, pidfd_open, started,
   deny_setgroups, write_uid_map, write_gid_map, setgroups, setresgid, setresuid, capset,
   parent_death, hostname, domainname, loopback, clock_offsets, enter_time,
+  private_mounts, scratch, open_root, mount_root, bind, mount_proc, mount_sysfs, mount_tmpfs, mount_dev, mount_mqueue, mount_overlay,
+  put_file, symlink, make_directory, pivot_root,
+  forbid_nesting, resource_limit, drop_capabilities, no_new_privs, seccomp, cgroup,
   setsid, setpgid, open_null, streams, keep_fd, close_descriptors, chdir, execve, reaper,
   read_result, memfd, write_result
 };
@@ -52,6 +56,27 @@ constexpr char const* name_of(Step step) noexcept {
     case Step::loopback: return "bring up loopback";
     case Step::clock_offsets: return "write timens_offsets";
     case Step::enter_time: return "setns";
+    case Step::private_mounts: return "make mounts private";
+    case Step::scratch: return "mount scratch tmpfs";
+    case Step::open_root: return "open root";
+    case Step::mount_root: return "mount root";
+    case Step::bind: return "bind";
+    case Step::mount_proc: return "mount proc";
+    case Step::mount_sysfs: return "mount sysfs";
+    case Step::mount_tmpfs: return "mount tmpfs";
+    case Step::mount_dev: return "mount dev";
+    case Step::mount_mqueue: return "mount mqueue";
+    case Step::mount_overlay: return "mount overlay";
+    case Step::put_file: return "write file";
+    case Step::symlink: return "symlink";
+    case Step::make_directory: return "mkdir";
+    case Step::pivot_root: return "pivot_root";
+    case Step::forbid_nesting: return "write max_user_namespaces";
+    case Step::resource_limit: return "setrlimit";
+    case Step::drop_capabilities: return "drop capabilities";
+    case Step::no_new_privs: return "prctl PR_SET_NO_NEW_PRIVS";
+    case Step::seccomp: return "load seccomp filter";
+    case Step::cgroup: return "join cgroup";
     case Step::setsid: return "setsid";
     case Step::setpgid: return "setpgid";
     case Step::open_null: return "open /dev/null";
@@ -92,6 +117,18 @@ struct ChildPlan {
   char const* clock_offsets;
   std::size_t clock_offsets_size;
 
+  ChildFiles files;
+
+  // Privileges, and the cgroup, which the child joins if it was not cloned into it.
+  bool forbid_nesting;
+  bool no_new_privs;
+  bool drops_capabilities;
+  std::uint64_t capabilities;
+  ResourceLimit const* limits;
+  std::size_t limit_count;
+  ::sock_fprog seccomp;
+  int cgroup;  // -1: the caller's
+
   bool fresh_session;
   bool own_group;
   bool reaper;
@@ -126,6 +163,9 @@ class Plan {
     child.unshare_flags = isolation_.unshare.bits();
     plan_ids();
     plan_world();
+    plan_privileges();
+    plan_cgroup();
+    child.files = files_.lay_out(child.new_user && has_cap_sys_admin());
     plan_environment(command);
     child.own_group = options.own_group;
     if (command != nullptr)
@@ -143,7 +183,8 @@ class Plan {
 
   // Whether a callable has nothing to set up that could fail, and need not be awaited.
   bool nothing_can_fail() const noexcept {
-    return child.unshare_flags == 0 && !child.close_others && !child.fresh_session;
+    return child.unshare_flags == 0 && !child.close_others && !child.fresh_session && isolation_.privileges == Privileges{} &&
+           child.cgroup < 0;
   }
 
   // Redirects one of the streams 0 to 2 to a descriptor above 2.
@@ -165,10 +206,73 @@ class Plan {
       case Step::enter_time: return "time_for_children";
       case Step::streams: return index == 0 ? "to stdin" : index == 1 ? "to stdout" : "to stderr";
       case Step::keep_fd: return std::to_string(index);
+      case Step::open_root: return isolation_.root.path();
+      case Step::bind:
+      case Step::mount_proc:
+      case Step::mount_sysfs:
+      case Step::mount_tmpfs:
+      case Step::mount_dev:
+      case Step::mount_mqueue:
+      case Step::mount_overlay:
+      case Step::put_file:
+      case Step::symlink:
+      case Step::make_directory: return files_.item(index);
+      case Step::resource_limit: return to_string(isolation_.privileges.limits.at(static_cast<std::size_t>(index)));
+      case Step::drop_capabilities: return "to " + to_string(isolation_.privileges.capabilities);
+      case Step::cgroup: return to_string(*isolation_.cgroup);
       case Step::chdir: return directory_;
       case Step::execve: return candidate_paths_.size() == 1 ? program_ : program_ + ", looked for in " + path_ + ",";
       default: return {};
     }
+  }
+  // Why it probably went wrong and what would help, also for people.
+  std::string hint(Step step, int error, int index) const {
+    std::string text;
+    switch (step) {
+      case Step::bind:
+      case Step::mount_proc:
+      case Step::mount_sysfs:
+      case Step::mount_tmpfs:
+      case Step::mount_dev:
+      case Step::mount_mqueue:
+      case Step::mount_overlay:
+      case Step::put_file:
+      case Step::symlink:
+      case Step::make_directory: text = files_.hint(index, error); break;
+      case Step::open_root:
+        if (error == ENOTDIR) text = "it is no directory";
+        [[fallthrough]];
+      case Step::scratch:
+      case Step::mount_root:
+        if (error == ENOSYS) text = FilePlan::no_mount_calls();
+        break;
+      case Step::pivot_root:
+        if (error == EINVAL)
+          text = in_chroot() ? "the caller is in a chroot, where no root can be changed"
+                             : "the caller's root may be the rootfs that the kernel was booted with, which cannot be changed";
+        break;
+      case Step::forbid_nesting:
+        text = error == ENOENT ? "/proc is not mounted, or the kernel is before Linux 4.9"
+                               : "parts of /proc/sys are read-only here, as in a container";
+        break;
+      case Step::drop_capabilities:
+        if (error == EPERM) text = "without CAP_SETPCAP it takes no_new_privs to keep a program from getting them back";
+        break;
+      case Step::resource_limit:
+        if (error == EPERM) text = "above the caller's hard limit, which only CAP_SYS_RESOURCE raises";
+        break;
+      case Step::seccomp:
+        if (error == EINVAL) text = "the kernel takes the filter for malformed, or has no filters";
+        break;
+      case Step::cgroup:
+        if (error == EBUSY) text = "a cgroup that hands controllers to those below it takes no processes";
+        if (error == EOPNOTSUPP) text = "the cgroup is threaded, or invalid as a domain";
+        if (error == EACCES || error == EPERM)
+          text = "its cgroup.procs, and that of the nearest common ancestor, must be writable for the caller";
+        break;
+      default: break;
+    }
+    return text.empty() ? refusal_hint(name_of(step), error, unshare()) : text;
   }
 
  private:
@@ -193,6 +297,18 @@ class Plan {
     if (isolation_.ids && !unshares(NamespaceType::user)) refuse("ids without user in unshare");
     if (isolation_.clock != ClockOffsets{} && !unshares(NamespaceType::time)) refuse("clock without time in unshare");
     if (isolation_.loopback != Loopback::up && !unshares(NamespaceType::net)) refuse("loopback without net in unshare");
+    if (!unshares(NamespaceType::mnt)) {
+      if (isolation_.root != Root{}) refuse("root without mnt in unshare: it would be the caller's own root");
+      if (!isolation_.mounts.empty()) refuse("mounts without mnt in unshare: they would be the caller's own");
+    }
+    for (Mount const& mount : isolation_.mounts)
+      if (isolation_.root.kind() == Root::Kind::host &&
+          (mount.kind() == Mount::Kind::symlink || mount.kind() == Mount::Kind::directory))
+        refuse("mounts: " + to_string(mount) + ": nothing is made on the host's file systems, only in a root of one's own");
+    if (isolation_.privileges.forbid_nesting && !unshares(NamespaceType::user))
+      refuse("privileges: forbid_nesting without user in unshare: it would forbid it to the caller's whole user namespace");
+    if (!isolation_.privileges.seccomp.instructions().empty() && !isolation_.privileges.no_new_privs)
+      refuse("privileges: seccomp without no_new_privs: a set-user-id program could be fooled by the filter");
     if (isolation_.init == Init::reaper && !unshares(NamespaceType::pid))
       refuse("init is a reaper without pid in unshare: only PID 1 of a new pid namespace reaps what others leave");
     for (std::string const& name : isolation_.environment.names())
@@ -271,6 +387,57 @@ class Plan {
     child.reaper = isolation_.init == Init::reaper;
     child.dies_with_parent = isolation_.on_parent_death == ParentDeath::kill_child;
     child.streams = {ChildPlan::from_caller, ChildPlan::from_caller, ChildPlan::from_caller};
+  }
+
+  void plan_privileges() {
+    Privileges const& wanted = isolation_.privileges;
+    child.forbid_nesting = wanted.forbid_nesting;
+    child.no_new_privs = wanted.no_new_privs;
+    child.drops_capabilities = !wanted.capabilities.inherited();
+    child.capabilities = wanted.capabilities.bits();
+    // In a user namespace of its own a child has all that the kernel knows, else what the caller may have.
+    std::uint64_t const had = child.new_user ? ~std::uint64_t{0} : permitted_capabilities();
+    for (unsigned number = 0; number < 64; ++number)
+      if ((child.capabilities & ~had) >> number & 1)
+        throw Error(EPERM, "privileges", join({"capability ", to_string(static_cast<Capability>(number))}), Error::Side::parent,
+                    "the caller has not got it, so that nothing of it could be kept");
+    bool const may_raise = !child.new_user && (permitted_capabilities() >> kernel::cap_sys_resource & 1) != 0;
+    for (ResourceLimit const& limit : wanted.limits) {
+      std::uint64_t const hard = limit.hard.value_or(limit.soft);
+      if (limit.soft > hard) refuse("privileges: limit " + to_string(limit) + ": the soft one is above the hard one");
+      ::rlimit now{};
+      check(sys::getrlimit(static_cast<int>(limit.resource), &now), "getrlimit", to_string(limit.resource));
+      if (hard > now.rlim_max && !may_raise)
+        throw Error(EPERM, "setrlimit", to_string(limit), Error::Side::parent,
+                    join({"the caller's hard limit is ", std::to_string(now.rlim_max), ", and only CAP_SYS_RESOURCE raises it"}));
+    }
+    child.limits = wanted.limits.data();
+    child.limit_count = wanted.limits.size();
+    auto const& filter = wanted.seccomp.instructions();
+    child.seccomp = {static_cast<unsigned short>(filter.size()), const_cast<::sock_filter*>(filter.data())};
+  }
+  static std::uint64_t permitted_capabilities() noexcept {
+    kernel::capability_header header{kernel::capability_version_3, 0};
+    kernel::capability_data data[2] = {};
+    if (sys::capget(&header, data) < 0) return 0;
+    return std::uint64_t{data[1].permitted} << 32 | data[0].permitted;
+  }
+
+  void plan_cgroup() {
+    child.cgroup = -1;
+    if (!isolation_.cgroup) return;
+    Cgroup const& wanted = *isolation_.cgroup;
+    std::string const item = to_string(wanted);
+    char const* const step = name_of(Step::cgroup);
+    child.cgroup = wanted.fd();
+    if (child.cgroup < 0) {
+      cgroup_ = above_stdio(check(sys::openat(AT_FDCWD, wanted.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), step, item));
+      child.cgroup = cgroup_.get();
+    }
+    struct ::statfs facts {};
+    check(sys::fstatfs(child.cgroup, &facts), step, item);
+    if (facts.f_type != kernel::cgroup2_super_magic)
+      throw Error(EBADF, step, item, Error::Side::parent, "it is no directory of a cgroup v2 hierarchy");
   }
 
   void plan_environment(Command const* command) {
@@ -383,6 +550,8 @@ class Plan {
   }
 
   Isolation isolation_;
+  FilePlan files_{isolation_};
+  FileDescriptor cgroup_;
   std::string uid_map_, gid_map_, clock_offsets_, directory_, program_;
   std::string path_ = "/usr/local/bin:/usr/bin:/bin";  // where the environment has no PATH
   std::vector<std::string> words_, variables_, candidate_paths_;

@@ -7,44 +7,9 @@
 #include <sys/resource.h>
 
 #include "../loopback.hpp"
-#include "channel.hpp"
-#include "plan.hpp"
-#include "syscall.hpp"
+#include "files.hpp"
 
 namespace cloister::detail {
-
-// What a child has besides its plan.
-struct ChildSide {
-  ChildPlan const* plan;
-  int channel;                // its end
-  int parent_channel = -1;    // the parent's end, where the child still holds a copy
-  int lifeline = -1;          // read end of a pipe whose write end only the parent holds; -1: PR_SET_PDEATHSIG instead
-  std::uint64_t unshare_flags = 0;  // CLONE_NEW* that it was not cloned with
-  bool waits_for_go = false;        // until the parent has written the id maps, or the thread that cloned it has ended
-  bool shares_memory = false;       // a program before execve
-  bool is_init = false;             // PID 1 of a new pid namespace
-};
-
-struct Failure {
-  Step step;
-  int error;
-  int item;
-};
-
-CLOISTER_DETAIL_CHILD_SIDE inline void await_go(ChildSide const& side) noexcept {
-  Message message;
-  if (sys::recv(side.channel, &message, sizeof message, 0) <= 0 || message.kind != MessageKind::go) sys::exit(127);
-}
-
-// A child that its parent has no pidfd of yet may not end: nobody could tell its pid from that of another process.
-[[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void fail(ChildSide const& side, Failure const& failure) noexcept {
-  send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
-  if (side.waits_for_go) await_go(side);
-  sys::exit(127);
-}
-CLOISTER_DETAIL_CHILD_SIDE inline void require(ChildSide const& side, long result, Step step, int item = 0) noexcept {
-  if (result < 0) fail(side, {step, static_cast<int>(-result), item});
-}
 
 // Every signal to its default: the parent's handlers mean nothing here, and an ignored signal would stay ignored across execve.
 // But not the two that the C library uses between threads: it does not look whether its handlers are still there.
@@ -56,14 +21,6 @@ CLOISTER_DETAIL_CHILD_SIDE inline void reset_signal_dispositions() noexcept {
 CLOISTER_DETAIL_CHILD_SIDE inline void unblock_signals() noexcept {
   std::uint64_t const none = 0;
   sys::sigprocmask(SIG_SETMASK, &none);
-}
-
-CLOISTER_DETAIL_CHILD_SIDE inline long write_file(char const* path, char const* text, std::size_t size) noexcept {
-  int const fd = sys::openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return fd;
-  long const written = sys::write(fd, text, size);
-  sys::close(fd);
-  return written;
 }
 
 // Maps first, then the inside ids: an unmapped creator could not make a file (EOVERFLOW), and PR_SET_PDEATHSIG is lost when ids
@@ -142,8 +99,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline void make_world(ChildSide const& side) noexcep
   if (plan.hostname != nullptr) require(side, sys::sethostname(plan.hostname, plan.hostname_size), Step::hostname);
   if (plan.domainname != nullptr) require(side, sys::setdomainname(plan.domainname, plan.domainname_size), Step::domainname);
   if (plan.loopback_up) require(side, set_loopback_up(), Step::loopback);
-  if (plan.fresh_session) require(side, sys::setsid(), Step::setsid);
-  else if (plan.own_group) require(side, sys::setpgid(0, 0), Step::setpgid);
+  if (plan.fresh_session) {
+    require(side, sys::setsid(), Step::setsid);
+    sys::keyctl(kernel::keyctl_join_session_keyring);  // there are kernels without keys, and filters that hide them
+  } else if (plan.own_group) require(side, sys::setpgid(0, 0), Step::setpgid);
 }
 
 // --- descriptors
@@ -202,6 +161,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline void close_all_others(ChildSide const& side) n
   });
 }
 
+// Before the root changes, after which there may be none.
+CLOISTER_DETAIL_CHILD_SIDE inline int open_null() noexcept { return sys::openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC); }
+
 // Whether a descriptor of ours will stand under this number.
 CLOISTER_DETAIL_CHILD_SIDE inline bool is_target(ChildPlan const& plan, int number) noexcept {
   if (number < 3) return true;
@@ -244,8 +206,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
       source = ChildPlan::from_null;
     }
     if (source == ChildPlan::from_null) {
-      source = sys::openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
-      require(side, source, Step::open_null);
+      if (side.null < 0) side.null = open_null();
+      require(side, side.null, Step::open_null);
+      source = side.null;
     }
     source = out_of_the_way(plan, source);
     require(side, source, Step::streams, stream);
@@ -267,22 +230,91 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
   if (!program) close_all_others(side);
 }
 
+// --- privileges
+
+// No user namespace below this one, whose own limit that is. Through a proc of our own where the caller's is partly read-only.
+CLOISTER_DETAIL_CHILD_SIDE inline void forbid_nesting(ChildSide const& side) noexcept {
+  long const written = write_file("/proc/sys/user/max_user_namespaces", "0", 1);
+  if (written >= 0 || !side.plan->files.own_namespace) return require(side, written, Step::forbid_nesting);
+  int const proc = new_mount("proc", {MountOption{}}, 0);
+  if (proc < 0) return require(side, written, Step::forbid_nesting);
+  int const fd = sys::openat(proc, "sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC);
+  require(side, fd, Step::forbid_nesting);
+  require(side, sys::write(fd, "0", 1), Step::forbid_nesting);
+  sys::close(fd);
+  sys::close(proc);
+}
+
+// What is not kept leaves the bounding set too. Who may not change that has to rely on no_new_privs.
+CLOISTER_DETAIL_CHILD_SIDE inline void drop_capabilities(ChildSide const& side) noexcept {
+  ChildPlan const& plan = *side.plan;
+  for (int number = 0; number < 64; ++number) {
+    if ((plan.capabilities >> number & 1) != 0) continue;
+    int const dropped = sys::prctl(PR_CAPBSET_DROP, number);
+    if (dropped == -EINVAL) break;  // the kernel knows no more
+    if (dropped == -EPERM && plan.no_new_privs) break;
+    require(side, dropped, Step::drop_capabilities);
+  }
+  sys::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL);  // Linux 4.3; emptied with the inheritable set anyway
+  kernel::capability_header header{kernel::capability_version_3, 0};
+  kernel::capability_data data[2] = {};
+  require(side, sys::capget(&header, data), Step::drop_capabilities);
+  for (unsigned part = 0; part < 2; ++part) {
+    auto const kept = static_cast<std::uint32_t>(plan.capabilities >> (32 * part));
+    data[part].permitted &= kept;
+    data[part].effective = data[part].permitted;
+    data[part].inheritable = 0;
+  }
+  require(side, sys::capset(&header, data), Step::drop_capabilities);
+}
+
+// In the process that the callable or program is, last of all. Limits come first, because a higher one takes a capability; the filter
+// comes last, because it may forbid all the rest.
+CLOISTER_DETAIL_CHILD_SIDE inline void drop_privileges(ChildSide const& side) noexcept {
+  ChildPlan const& plan = *side.plan;
+  for (std::size_t i = 0; i < plan.limit_count; ++i) {
+    ResourceLimit const& wanted = plan.limits[i];
+    ::rlimit const limit{wanted.soft, wanted.hard ? *wanted.hard : wanted.soft};
+    require(side, sys::setrlimit(static_cast<int>(wanted.resource), &limit), Step::resource_limit, static_cast<int>(i));
+  }
+  if (plan.drops_capabilities) drop_capabilities(side);
+  if (plan.no_new_privs) require(side, sys::prctl(PR_SET_NO_NEW_PRIVS, 1), Step::no_new_privs);
+  if (plan.seccomp.len > 0)
+    require(side, sys::prctl(PR_SET_SECCOMP, kernel::seccomp_mode_filter, sys::arg(&plan.seccomp)), Step::seccomp);
+}
+
 // --- the whole
+
+// Before anything of the world is made, and before a cgroup namespace of its own, whose root it is to be.
+CLOISTER_DETAIL_CHILD_SIDE inline void join_cgroup(ChildSide const& side) noexcept {
+  if (!side.joins_cgroup) return;
+  int const fd = sys::openat(side.plan->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+  require(side, fd, Step::cgroup);
+  require(side, sys::write(fd, "0", 1), Step::cgroup);
+  sys::close(fd);
+}
 
 // From the new namespaces to the point where the callable or the program begins.
 CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
+  ChildPlan const& plan = *side.plan;
   if (std::exchange(side.waits_for_go, false)) await_go(side);
   set_clocks(side);
-  if (side.plan->new_user) become_inside_ids(side);
+  if (plan.files.own_namespace) open_sources(side);
+  if (plan.new_user) become_inside_ids(side);
   die_with_parent(side);
   make_world(side);
-  if (side.plan->close_others) place_descriptors(side);
-  if (side.plan->directory != nullptr) require(side, sys::chdir(side.plan->directory), Step::chdir);
+  if (plan.forbid_nesting) forbid_nesting(side);
+  if (plan.files.own_root && plan.close_others) require(side, side.null = open_null(), Step::open_null);
+  make_files(side);
+  if (plan.close_others)
+    place_descriptors(side);
+  if (plan.directory != nullptr) require(side, sys::chdir(plan.directory), Step::chdir);
 }
 
 // Becomes the program. The error that is reported is the one that says most: a file that may not be executed before none at all.
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void become_program(ChildSide const& side) noexcept {
   ChildPlan const& plan = *side.plan;
+  drop_privileges(side);
   unblock_signals();
   int error = -ENOENT;
   for (char const* const* path = plan.candidates; *path != nullptr; ++path) {

@@ -85,9 +85,16 @@ CLOISTER_DETAIL_CHILD_SIDE inline long call(long number, long a = 0, long b = 0,
 // Numbers that old libc headers lack. They are the same on every architecture (alpha apart) since Linux 5.1.
 namespace number {
 inline constexpr long pidfd_send_signal = 424;
+inline constexpr long open_tree = 428;
+inline constexpr long move_mount = 429;
+inline constexpr long fsopen = 430;
+inline constexpr long fsconfig = 431;
+inline constexpr long fsmount = 432;
 inline constexpr long pidfd_open = 434;
 inline constexpr long clone3 = 435;
 inline constexpr long close_range = 436;
+inline constexpr long openat2 = 437;
+inline constexpr long mount_setattr = 442;
 }  // namespace number
 
 template <class T>
@@ -222,8 +229,61 @@ CLOISTER_DETAIL_CHILD_SIDE inline int mount(char const* source, char const* targ
                                             char const* data) noexcept {
   return static_cast<int>(call(SYS_mount, arg(source), arg(target), arg(type), static_cast<long>(flags), arg(data)));
 }
-inline int umount2(char const* target, int flags) noexcept {
+CLOISTER_DETAIL_CHILD_SIDE inline int umount2(char const* target, int flags) noexcept {
   return static_cast<int>(call(SYS_umount2, arg(target), flags));
+}
+CLOISTER_DETAIL_CHILD_SIDE inline int pivot_root(char const* new_root, char const* put_old) noexcept {
+  return static_cast<int>(call(SYS_pivot_root, arg(new_root), arg(put_old)));
+}
+
+// --- mounts by descriptor
+
+// A detached copy of the mount at `path`, with AT_RECURSIVE of those below it as well.
+CLOISTER_DETAIL_CHILD_SIDE inline int open_tree(int dir, char const* path, unsigned flags) noexcept {
+  return static_cast<int>(call(number::open_tree, dir, arg(path), flags));
+}
+// Attaches the mount of one descriptor to the place of another.
+CLOISTER_DETAIL_CHILD_SIDE inline int move_mount(int mount, int target) noexcept {
+  return static_cast<int>(call(number::move_mount, mount, arg(""), target, arg(""),
+                               kernel::move_mount_f_empty_path | kernel::move_mount_t_empty_path));
+}
+CLOISTER_DETAIL_CHILD_SIDE inline int fsopen(char const* type) noexcept {
+  return static_cast<int>(call(number::fsopen, arg(type), kernel::fsopen_cloexec));
+}
+CLOISTER_DETAIL_CHILD_SIDE inline int fsconfig(int context, unsigned command, char const* key = nullptr,
+                                               char const* value = nullptr) noexcept {
+  return static_cast<int>(call(number::fsconfig, context, command, arg(key), arg(value), 0));
+}
+CLOISTER_DETAIL_CHILD_SIDE inline int fsmount(int context, std::uint64_t attributes) noexcept {
+  return static_cast<int>(call(number::fsmount, context, kernel::fsmount_cloexec, static_cast<long>(attributes)));
+}
+CLOISTER_DETAIL_CHILD_SIDE inline int mount_setattr(int mount, int flags, kernel::mount_attr const* attributes) noexcept {
+  return static_cast<int>(call(number::mount_setattr, mount, arg(""), AT_EMPTY_PATH | flags, arg(attributes), sizeof *attributes));
+}
+
+// --- files of a new root
+
+// EAGAIN: a rename raced with the walk, so it is walked again.
+CLOISTER_DETAIL_CHILD_SIDE inline int openat2(int dir, char const* path, kernel::open_how const* how) noexcept {
+  long result;
+  int tries = 100;
+  do result = call(number::openat2, dir, arg(path), arg(how), sizeof *how);
+  while (result == -EINTR || (result == -EAGAIN && --tries > 0));
+  return static_cast<int>(result);
+}
+CLOISTER_DETAIL_CHILD_SIDE inline int mkdirat(int dir, char const* path, unsigned mode) noexcept {
+  return static_cast<int>(call(SYS_mkdirat, dir, arg(path), mode));
+}
+CLOISTER_DETAIL_CHILD_SIDE inline int symlinkat(char const* points_to, int dir, char const* path) noexcept {
+  return static_cast<int>(call(SYS_symlinkat, arg(points_to), dir, arg(path)));
+}
+CLOISTER_DETAIL_CHILD_SIDE inline int fchdir(int dir) noexcept { return static_cast<int>(call(SYS_fchdir, dir)); }
+CLOISTER_DETAIL_CHILD_SIDE inline unsigned umask(unsigned mask) noexcept {
+  return static_cast<unsigned>(call(SYS_umask, mask));
+}
+// Of the descriptor itself, which may be an O_PATH one. stx_mask is not looked at: all file systems that matter have these fields.
+CLOISTER_DETAIL_CHILD_SIDE inline int statx_fd(int fd, struct ::statx* out) noexcept {
+  return static_cast<int>(call(SYS_statx, fd, arg(""), AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, arg(out)));
 }
 
 // --- ids and privileges of the calling thread alone (glibc's functions would change every thread)
@@ -252,6 +312,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline int prctl(int option, long a = 0, long b = 0, 
 CLOISTER_DETAIL_CHILD_SIDE inline int getrlimit(int resource, ::rlimit* out) noexcept {
   return static_cast<int>(call(SYS_prlimit64, 0, resource, 0, arg(out)));
 }
+CLOISTER_DETAIL_CHILD_SIDE inline int setrlimit(int resource, ::rlimit const* limit) noexcept {
+  return static_cast<int>(call(SYS_prlimit64, 0, resource, arg(limit), 0));
+}
+CLOISTER_DETAIL_CHILD_SIDE inline long keyctl(int operation, long a = 0) noexcept { return call(SYS_keyctl, operation, a); }
 
 // --- processes
 
@@ -345,7 +409,9 @@ inline int fork() noexcept {
 }
 
 // clone3(2) without a stack: returns twice, like fork. Linux 5.3.
-inline long clone3(kernel::clone_args const* args) noexcept { return call(number::clone3, arg(args), sizeof *args); }
+inline long clone3(kernel::clone_args const* args, std::size_t size = sizeof(kernel::clone_args)) noexcept {
+  return call(number::clone3, arg(args), static_cast<long>(size));
+}
 
 // clone(2) without a stack: returns twice, like fork. `pidfd` is where CLONE_PIDFD stores, `child_tid` where the tid goes.
 inline long clone(std::uint64_t flags, int* pidfd, int* child_tid) noexcept {
@@ -363,7 +429,8 @@ using ChildFunction = void (*)(void*) noexcept;
 // clone3(2) for a child that shares our memory: it runs `function(argument)`, which must not return, on the stack in `args`.
 // -ENOSYS where this file has no entry code for the architecture; clone_on_stack is the other way then.
 inline long clone3_on_stack([[maybe_unused]] kernel::clone_args const* args, [[maybe_unused]] ChildFunction function,
-                            [[maybe_unused]] void* argument) noexcept {
+                            [[maybe_unused]] void* argument,
+                            [[maybe_unused]] std::size_t size = sizeof(kernel::clone_args)) noexcept {
 #if defined(__x86_64__)
   long result;
   register ChildFunction r8 asm("r8") = function;
@@ -378,13 +445,13 @@ inline long clone3_on_stack([[maybe_unused]] kernel::clone_args const* args, [[m
       "ud2\n"
       "1:"
       : "=a"(result)
-      : "0"(number::clone3), "D"(args), "S"(sizeof *args), "r"(r8), "r"(r9)
+      : "0"(number::clone3), "D"(args), "S"(size), "r"(r8), "r"(r9)
       : "rcx", "r11", "memory", "cc");
   return result;
 #elif defined(__aarch64__)
   register long x8 asm("x8") = number::clone3;
   register long x0 asm("x0") = arg(args);
-  register long x1 asm("x1") = sizeof *args;
+  register long x1 asm("x1") = static_cast<long>(size);
   register ChildFunction x10 asm("x10") = function;
   register void* x11 asm("x11") = argument;
   asm volatile(
@@ -403,7 +470,7 @@ inline long clone3_on_stack([[maybe_unused]] kernel::clone_args const* args, [[m
 #elif defined(__riscv)
   register long a7 asm("a7") = number::clone3;
   register long a0 asm("a0") = arg(args);
-  register long a1 asm("a1") = sizeof *args;
+  register long a1 asm("a1") = static_cast<long>(size);
   register ChildFunction a3 asm("a3") = function;
   register void* a4 asm("a4") = argument;
   asm volatile(

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,17 @@ inline std::string printable(std::string_view text) {
   std::string result(text);
   for (std::size_t at = 0; (at = result.find('\0', at)) != std::string::npos; at += 2) result.replace(at, 1, "\\0");
   return result;
+}
+
+[[noreturn]] inline void refuse_path(std::string_view field, std::string_view what, std::string_view path, std::string_view why) {
+  throw std::invalid_argument(join({"cloister: ", field, ": ", what, " \"", printable(path.substr(0, 200)), "\" ", why}));
+}
+// A path that the kernel could take.
+inline std::string checked_path(std::string_view field, std::string_view what, std::string_view path) {
+  if (path.empty()) refuse_path(field, what, path, "is empty");
+  if (path.find('\0') != path.npos) refuse_path(field, what, path, "holds a NUL");
+  if (path.size() > 4095) refuse_path(field, what, path, join({"... has ", std::to_string(path.size()), " bytes, the kernel takes 4095"}));
+  return std::string(path);
 }
 
 }  // namespace cloister::detail

@@ -1,0 +1,56 @@
+// What every step of the child's set-up uses: its side of the channel, and how a step that fails is told.
+#pragma once
+
+#include <utility>
+
+#include "channel.hpp"
+#include "plan.hpp"
+#include "syscall.hpp"
+
+namespace cloister::detail {
+
+// What a child has besides its plan.
+struct ChildSide {
+  ChildPlan const* plan;
+  int channel;                // its end
+  int parent_channel = -1;    // the parent's end, where the child still holds a copy
+  int lifeline = -1;          // read end of a pipe whose write end only the parent holds; -1: PR_SET_PDEATHSIG instead
+  std::uint64_t unshare_flags = 0;  // CLONE_NEW* that it was not cloned with
+  bool waits_for_go = false;        // until the parent has written the id maps, or the thread that cloned it has ended
+  bool shares_memory = false;       // a program before execve
+  bool is_init = false;             // PID 1 of a new pid namespace
+  bool joins_cgroup = false;        // it was not cloned into it
+  int root = -1;                    // the tree of a root that is a directory, once it is open
+  int null = -1;                    // /dev/null, where it has been opened before the root changed
+};
+
+struct Failure {
+  Step step;
+  int error;
+  int item;
+};
+
+CLOISTER_DETAIL_CHILD_SIDE inline void await_go(ChildSide const& side) noexcept {
+  Message message;
+  if (sys::recv(side.channel, &message, sizeof message, 0) <= 0 || message.kind != MessageKind::go) sys::exit(127);
+}
+
+// A child that its parent has no pidfd of yet may not end: nobody could tell its pid from that of another process.
+[[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void fail(ChildSide const& side, Failure const& failure) noexcept {
+  send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
+  if (side.waits_for_go) await_go(side);
+  sys::exit(127);
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void require(ChildSide const& side, long result, Step step, int item = 0) noexcept {
+  if (result < 0) fail(side, {step, static_cast<int>(-result), item});
+}
+
+CLOISTER_DETAIL_CHILD_SIDE inline long write_file(char const* path, char const* text, std::size_t size) noexcept {
+  int const fd = sys::openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return fd;
+  long const written = sys::write(fd, text, size);
+  sys::close(fd);
+  return written;
+}
+
+}  // namespace cloister::detail
