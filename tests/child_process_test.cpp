@@ -311,6 +311,24 @@ TEST_CASE("a callable that exits leaves no result, and its exit status is told")
         }).what() == "cloister: the child exited with status 7 and left no result"s);
 }
 
+TEST_CASE("the host's atexit handlers do not run in a child, unless its callable calls exit()") {
+  SKIP_UNLESS(!test::address_sanitizer, "the leak check at exit has a status of its own");
+  for (Kind const& kind : callables()) {
+    CAPTURE(kind.name);
+    CHECK(test::expectations([&] {
+            static int ends[2];
+            EXPECT(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+            EXPECT(std::atexit([] { (void)!::write(ends[1], "!", 1); }) == 0);
+            char said;
+            EXPECT(cloister::run(kind.isolation(), [] { return 42; }) == 42);
+            EXPECT(::read(ends[0], &said, 1) == -1);
+            ChildProcess exits{kind.isolation(), [] { std::exit(7); }};
+            EXPECT(exits.wait() == ExitStatus::exited(7));
+            EXPECT(::read(ends[0], &said, 1) == 1);
+          }) == 0);
+  }
+}
+
 TEST_CASE("a callable that calls exit() ends with that status") {
   SKIP_UNLESS(!test::address_sanitizer, "the leak check at exit has a status of its own");
   for (Kind const& kind : callables()) {

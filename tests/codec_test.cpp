@@ -3,10 +3,15 @@
 #include <cloister/namespace_id.hpp>
 #include <cloister/run.hpp>
 #include <cmath>
+#include <complex>
 #include <deque>
+#include <filesystem>
+#include <forward_list>
 #include <limits>
 #include <list>
+#include <memory>
 #include <set>
+#include <span>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -115,6 +120,19 @@ struct Everything {
   ExitStatus status{};
   std::chrono::milliseconds time{};
   friend bool operator==(Everything const&, Everything const&) = default;
+};
+
+// What cannot be assigned to, or made of nothing.
+struct Fixed {
+  int const number;
+  std::string const text;
+  cloister::IdMap ids;
+  friend bool operator==(Fixed const&, Fixed const&) = default;
+};
+struct Bits {
+  unsigned few : 3;
+  bool flag : 1;
+  friend bool operator==(Bits const&, Bits const&) = default;
 };
 
 struct Tree {
@@ -316,6 +334,20 @@ TEST_CASE("the standard containers survive") {
   CHECK(survives(std::vector<std::array<int, 0>>(3)));
 }
 
+TEST_CASE("a list with links in one direction survives, in its order") {
+  CHECK(survives(std::forward_list<int>{}));
+  CHECK(survives(std::forward_list<int>{3, 1, 2}));
+  CHECK(survives(std::forward_list<std::string>{"a", "", "b"}));
+}
+
+TEST_CASE("complex numbers and paths survive, of which the library includes no header") {
+  CHECK(survives(std::complex<double>{1.5, -2}));
+  CHECK(survives(std::vector<std::complex<float>>{{1, 2}, {3, 4}}));
+  CHECK(survives(std::filesystem::path{}));
+  CHECK(survives(std::filesystem::path{"/a/../b c/\xff"}));
+  CHECK(survives(std::map<std::filesystem::path, int>{{"/etc", 1}, {"relative", 2}}));
+}
+
 TEST_CASE("a vector of bool survives, though its elements are none") {
   CHECK(survives(std::vector<bool>{}));
   CHECK(survives(std::vector<bool>{true, false, true, true, false, false, true, true, true}));
@@ -357,6 +389,31 @@ TEST_CASE("durations and points in time survive") {
   CHECK(survives(std::chrono::sys_days{std::chrono::days{19'000}}));
 }
 
+TEST_CASE("dates and times of day survive, also those that there are not") {
+  using namespace std::chrono;
+  CHECK(survives(2024y / February / 29));
+  CHECK(survives(2023y / February / 29));
+  CHECK(survives(year_month_day{}));
+  CHECK(survives(day{31}));
+  CHECK(survives(December));
+  CHECK(survives(year::min()));
+  CHECK(survives(Sunday));
+  CHECK(survives(Monday[3]));
+  CHECK(survives(Monday[last]));
+  CHECK(survives(June / 5));
+  CHECK(survives(June / last));
+  CHECK(survives(June / Monday[1]));
+  CHECK(survives(June / Monday[last]));
+  CHECK(survives(2024y / June));
+  CHECK(survives(2024y / June / last));
+  CHECK(survives(2024y / June / Monday[1]));
+  CHECK(survives(2024y / June / Monday[last]));
+  hh_mm_ss const before{-(3h + 4min + 5s + 6ms)};
+  hh_mm_ss const after = decoded<hh_mm_ss<milliseconds>>(encoded(before));
+  CHECK(after.to_duration() == before.to_duration());
+  CHECK(after.is_negative());
+}
+
 TEST_CASE("aggregates survive field by field, from none to sixteen") {
   CHECK(survives(None{}));
   CHECK(survives(One{1}));
@@ -384,6 +441,11 @@ TEST_CASE("an aggregate of a field of every kind survives") {
   CHECK(survives(everything()));
 }
 
+TEST_CASE("an aggregate survives whose fields can be made but not assigned to") {
+  CHECK(survives(Fixed{1, "text", cloister::IdMap::root()}));
+  CHECK(survives(Bits{5, true}));
+}
+
 TEST_CASE("a type that contains itself survives") {
   CHECK(survives(Tree{1, {{2, {{3, {}}}}, {4, {}}}}));
   CHECK(survives(chain(100)));
@@ -402,6 +464,62 @@ TEST_CASE("the library's own values survive") {
   CHECK(survives(cloister::ClockOffsets{.monotonic = -5ns, .boottime = 7s}));
   CHECK(survives(cloister::IdRange{1, 2, 3}));
   CHECK(survives(cloister::Output{.status = ExitStatus::exited(1), .out = "o", .err = "e", .timed_out = true}));
+}
+
+namespace {
+
+cloister::IdMap some_map() { return cloister::IdMap::ranges({{0, 100000, 10}, {10, 7}}, {{5, 5, 2}}).as(3, 6); }
+cloister::Command some_command() {
+  return cloister::Command{"sh", "-c", "exit 3"}
+      .env("A", "b=c")
+      .env("EMPTY", "")
+      .cwd("/tmp")
+      .stdio({.in = cloister::Redirect::descriptor(7), .err = cloister::Redirect::to_out()})
+      .keep_fd(5)
+      .keep_fd(6, 9);
+}
+
+}  // namespace
+
+TEST_CASE("the library's descriptions survive with all that they hold") {
+  for (cloister::IdMap const& map : {cloister::IdMap::self(), cloister::IdMap::root().as(1, 2), some_map()})
+    CHECK(survives(map));
+  using cloister::Redirect;
+  for (Redirect const& stream : {Redirect{}, Redirect::inherit(), Redirect::null(), Redirect::pipe(),
+                                 Redirect::descriptor(9), Redirect::to_out()})
+    CHECK(survives(stream));
+  CHECK(survives(some_command()));
+  CHECK(survives(std::vector<cloister::Command>{cloister::Command{"true"}, some_command()}));
+  for (cloister::Environment const& one :
+       {cloister::Environment::inherit(), cloister::Environment::clear(), cloister::Environment::only({"A", "B"})})
+    CHECK(survives(one));
+  for (cloister::Descriptors const& one :
+       {cloister::Descriptors::inherit(), cloister::Descriptors::none(), cloister::Descriptors::only({4, 5})})
+    CHECK(survives(one));
+  CHECK(survives(cloister::Session::fresh));
+  CHECK(survives(cloister::namespaces_of(::getpid())));
+  CHECK(survives(cloister::ProcessNamespaces{}));
+}
+
+TEST_CASE("they come back from a real child as they were there") {
+  using cloister::run;
+  CHECK(run({}, some_map) == some_map());
+  CHECK(run({}, some_command) == some_command());
+  CHECK(run({}, [] { return cloister::namespaces_of(::getpid()); }) == cloister::namespaces_of(::getpid()));
+  CHECK(run({}, [] {
+          return run({}, cloister::Command{"sh", "-c", "echo out; exit 3"});
+        }) == cloister::Output{.status = ExitStatus::exited(3), .out = "out\n"});
+  CHECK(run({}, [] { return cloister::namespaces_of(::getpid())[NamespaceType::uts]; }) ==
+        cloister::namespaces_of(::getpid())[NamespaceType::uts]);
+  CHECK(run({}, [] { return CloneFlags::all(); }) == CloneFlags::all());
+  CHECK(run({}, [] { return NamespaceType::net; }) == NamespaceType::net);
+  CHECK(run({}, [] { return ExitStatus::signaled(9); }) == ExitStatus::signaled(9));
+  CHECK(run({}, [] { return cloister::ClockOffsets{.boottime = 7s}; }) == cloister::ClockOffsets{.boottime = 7s});
+  CHECK(run({}, [] { return std::filesystem::current_path(); }) == std::filesystem::current_path());
+  CHECK(run({}, [] { return std::complex<double>{1, 2}; }) == std::complex<double>{1, 2});
+  CHECK(run({}, [] { return std::forward_list<int>{1, 2}; }) == std::forward_list<int>{1, 2});
+  CHECK(run({}, [] { return std::chrono::year{2024} / 2 / 29; }).ok());
+  CHECK(run({}, [] { return Fixed{1, "text", some_map()}; }) == Fixed{1, "text", some_map()});
 }
 
 TEST_CASE("a type that says that its bytes are all there is to it survives") {
@@ -441,6 +559,18 @@ TEST_CASE("what is cut off, too long or changed in one byte is refused or a valu
   attack(Celsius{7});
   attack(Tree{1, {{2, {}}}});
   attack(everything());
+  attack(std::forward_list<std::string>{"a", "bc"});
+  attack(std::complex<float>{1, 2});
+  attack(std::filesystem::path{"/a/b"});
+  attack(std::chrono::year{2024} / 2 / 29);
+  attack(std::chrono::hh_mm_ss{90s});
+  attack(Fixed{1, "x", cloister::IdMap::self()});
+  attack(Bits{5, true});
+  attack(some_map());
+  attack(some_command());
+  attack(cloister::Environment::only({"A"}));
+  attack(cloister::Descriptors::only({4}));
+  attack(cloister::namespaces_of(::getpid()));
 }
 
 TEST_CASE("nothing at all is no value") {
@@ -493,6 +623,39 @@ TEST_CASE("a namespace type that is none of the eight is refused: it would index
   CHECK(refusal<NamespaceId>(id) != "");
 }
 
+TEST_CASE("a description is refused that its own checks would refuse, or that is of no kind") {
+  std::string const by_its_checks = "a value that its own checks refuse";
+  std::string const no_kind = "a kind that there is none of";
+  using cloister::Command, cloister::IdMap, cloister::IdRange, cloister::ProcessNamespaces;
+  using Ranges = std::vector<IdRange>;
+  using Inside = std::optional<std::pair<std::uint32_t, std::uint32_t>>;
+  auto const map = [](int kind, Ranges const& ranges, Inside const& inside) {
+    return encoded(static_cast<std::uint8_t>(kind)) + encoded(ranges) + encoded(ranges) + encoded(inside);
+  };
+  CHECK(refusal<IdMap>(map(2, {{0, 5, 1}}, {{0, 0}})) == "");
+  CHECK(refusal<IdMap>(map(2, {{0, 5, 1}}, {{1, 0}})) == by_its_checks);
+  CHECK(refusal<IdMap>(map(2, {{0, 5, 2}, {1, 9, 1}}, {})) == by_its_checks);
+  CHECK(refusal<IdMap>(map(2, {}, {})) == by_its_checks);
+  CHECK(refusal<IdMap>(map(3, {}, {})) == no_kind);
+  auto const command = [](std::vector<std::string> const& words, std::string const& variable,
+                          cloister::Stdio const& streams, std::vector<Command::Kept> const& kept) {
+    return encoded(words) + encoded(std::vector{std::pair{variable, "x"s}}) + encoded(std::optional{"/"s}) +
+           encoded(streams) + encoded(kept);
+  };
+  CHECK(refusal<Command>(command({"a"}, "A", {}, {{3, 3}})) == "");
+  CHECK(refusal<Command>(command({}, "A", {}, {})) == by_its_checks);
+  CHECK(refusal<Command>(command({"a\0b"s}, "A", {}, {})) == by_its_checks);
+  CHECK(refusal<Command>(command({"a"}, "A=", {}, {})) == by_its_checks);
+  CHECK(refusal<Command>(command({"a"}, "A", {.in = cloister::Redirect::to_out()}, {})) == by_its_checks);
+  CHECK(refusal<Command>(command({"a"}, "A", {}, {{3, 2}})) == by_its_checks);
+  CHECK(refusal<Command>(command({"a"}, "A", {}, {{-1, 3}})) == by_its_checks);
+  CHECK(refusal<cloister::Redirect>("\6" + encoded(3)) == no_kind);
+  CHECK(refusal<cloister::Environment>("\3" + number(0)) == no_kind);
+  CHECK(refusal<cloister::Descriptors>("\3" + number(0)) == no_kind);
+  CHECK(refusal<ProcessNamespaces>(encoded(CloneFlags{NamespaceType::uts}) +
+                                   encoded(NamespaceId{NamespaceType::net, 1, 2, 0})) == "a namespace of another type");
+}
+
 TEST_CASE("a variant has only the alternatives that it has") {
   using Variant = std::variant<int, std::string>;
   std::string bytes = encoded(Variant{5});
@@ -540,4 +703,93 @@ TEST_CASE("a decoder that has refused a thousand times still reads: a codec may 
 TEST_CASE("a decoder throws what a child's lie deserves, and it is a runtime_error") {
   static_assert(std::is_base_of_v<std::runtime_error, MalformedResult>);
   CHECK_THROWS_WITH_AS(Decoder::malformed("why"), "cloister: the child's result is malformed: why", MalformedResult);
+}
+
+namespace {
+
+struct Base {
+  int a;
+};
+struct Empty {};
+struct WithBase : Base {
+  int b;
+};
+struct WithEmptyBase : Empty {
+  int b;
+};
+struct WithArray {
+  std::string before;
+  int numbers[3];
+  cloister::IdMap after;
+};
+struct WithArrayOfOne {
+  int number[1];
+  int after;
+};
+struct WithArrayOfArrays {
+  std::string texts[2][2];
+};
+struct WithBuffer {
+  char name[64];
+  int number;
+};
+struct WithReference {
+  int before;
+  int& number;
+};
+struct WithConstReference {
+  int const& number;
+  std::string after;
+};
+struct Seventeen {
+  int a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q;
+};
+union Either {
+  int number;
+  char const* text;
+};
+class Opaque {
+ public:
+  explicit Opaque(int number) : number_(number) {}
+  int number() const { return number_; }
+
+ private:
+  int number_;
+};
+
+}  // namespace
+
+TEST_CASE("what cannot cross is told from what can, and each reason from the others") {
+  using cloister::detail::Treatment, cloister::detail::treatment;
+  static_assert(treatment<int*>() == Treatment::no_pointer);
+  static_assert(treatment<int Base::*>() == Treatment::no_pointer);
+  static_assert(treatment<void (*)()>() == Treatment::no_pointer);
+  static_assert(treatment<std::nullptr_t>() == Treatment::no_pointer);
+  static_assert(treatment<std::unique_ptr<int>>() == Treatment::no_pointer);
+  static_assert(treatment<std::shared_ptr<Opaque>>() == Treatment::no_pointer);
+  static_assert(treatment<int&>() == Treatment::no_reference);
+  static_assert(treatment<WithReference>() == Treatment::no_reference);
+  // A value can initialise that one: it is the field that is refused.
+  static_assert(treatment<WithConstReference>() == Treatment::aggregate);
+  static_assert(treatment<std::string_view>() == Treatment::no_view);
+  static_assert(treatment<std::span<int const>>() == Treatment::no_view);
+  static_assert(treatment<std::initializer_list<int>>() == Treatment::no_view);
+  static_assert(treatment<Either>() == Treatment::no_union);
+  static_assert(treatment<int[3]>() == Treatment::no_array);
+  static_assert(treatment<WithArray>() == Treatment::no_array);
+  static_assert(treatment<WithArrayOfOne>() == Treatment::no_array);
+  static_assert(treatment<WithArrayOfArrays>() == Treatment::no_array);
+  static_assert(treatment<WithBuffer>() == Treatment::too_many_fields);
+  static_assert(treatment<Seventeen>() == Treatment::too_many_fields);
+  static_assert(treatment<WithBase>() == Treatment::no_base);
+  static_assert(treatment<WithEmptyBase>() == Treatment::no_base);
+  static_assert(treatment<Opaque>() == Treatment::unknown);
+  static_assert(treatment<cloister::FileDescriptor>() == Treatment::unknown);
+  static_assert(treatment<cloister::Namespace>() == Treatment::unknown);
+  static_assert(treatment<std::error_code>() == Treatment::unknown);
+  static_assert(treatment<F16>() == Treatment::aggregate);
+  static_assert(treatment<Everything>() == Treatment::aggregate);
+  static_assert(treatment<Tree>() == Treatment::aggregate);
+  static_assert(treatment<Fixed>() == Treatment::aggregate);
+  static_assert(treatment<cloister::Output>() == Treatment::aggregate);
 }

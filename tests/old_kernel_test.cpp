@@ -1,6 +1,7 @@
 // Starting and following children under kernels that lack a call, and under filters that forbid one.
 #include <doctest/doctest.h>
 
+#include "privileged.hpp"
 #include "refusal.hpp"
 
 namespace {
@@ -112,6 +113,32 @@ TEST_CASE("without any of them, and without the status of reaped children, every
                        request(cloister::detail::kernel::pidfd_get_info)}) == 0);
 }
 
+TEST_CASE(
+    "a kernel from before all the calls about pidfds, clone3 and close_range starts and ends every kind of child") {
+  std::vector<Refusal> const missing = {{number::clone3, ENOSYS},
+                                        {number::pidfd_open, ENOSYS},
+                                        {number::close_range, ENOSYS},
+                                        {number::pidfd_send_signal, ENOSYS}};
+  CHECK(works_without(missing) == 0);
+  std::vector<Kind> const all = kinds();
+  int const status = expectations([&] {
+    refuse(missing);
+    for_each_kind_everywhere(all, [](Kind const& kind, Where where) {
+      Unchanged unchanged;
+      EXPECT(on(where, [&] { return start_exiting(kind, 7); }).wait() == cloister::ExitStatus::exited(7));
+      {
+        cloister::Child stopped = on(where, [&] { return start_waiting(kind); });
+        EXPECT(!stopped.wait_for(std::chrono::milliseconds(1)));
+        EXPECT(stopped.stop(std::chrono::milliseconds(kind.new_pid() ? 1 : 10'000)).signal().has_value());
+      }
+      // Killed and reaped by its handle's end.
+      (void)on(where, [&] { return start_waiting(kind); });
+      EXPECT(unchanged.changes() == "");
+    });
+  });
+  CHECK(status == 0);
+}
+
 TEST_CASE("without memfd_create small results arrive, and a large one is an Error that says so") {
   int const status = expectations([] {
     refuse({{SYS_memfd_create, ENOSYS}});
@@ -145,12 +172,27 @@ TEST_CASE("a filter that forbids new namespaces is named by the Error of the cal
     EXPECT(failure([] { (void)run({}, cloister::Command{"true"}); }) == "clone3: " + std::to_string(EPERM));
   });
   CHECK(status == 0);
-  int const unshared = expectations([] {
-    refuse({{SYS_unshare, EPERM}});
-    Unchanged unchanged;
-    EXPECT(failure([] { (void)run({.unshare = cloister::flags::user | cloister::flags::uts}, [] { return 1; }); }) ==
-           "unshare: " + std::to_string(EPERM));
-    EXPECT(unchanged.changes() == "");
-  });
-  CHECK(unshared == 0);
+}
+
+TEST_CASE("a filter that forbids unshare with EPERM is named beside what was to be made") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  namespace ns = cloister::flags;
+  CHECK(unprivileged_expectations([] {
+          refuse({{SYS_unshare, EPERM}});
+          Unchanged unchanged;
+          EXPECT(fails_with(EPERM, "unshare", [] { (void)run({.unshare = ns::user | ns::uts}, [] { return 1; }); },
+                            {"cloister: unshare user|uts (in the child): ", "a seccomp filter is loaded"}));
+          EXPECT(fails_with(EPERM, "unshare", [] { (void)run({.unshare = ns::uts}, [] { return 1; }); },
+                            {"CAP_SYS_ADMIN is needed; with user beside uts no privilege is"}));
+          EXPECT(unchanged.changes() == "");
+        }) == 0);
+  CHECK(privileged_expectations([] {
+          refuse({{SYS_unshare, EPERM}});
+          Unchanged unchanged;
+          EXPECT(fails_with(EPERM, "unshare", [] { (void)run({.unshare = ns::uts}, [] { return 1; }); },
+                            {"cloister: unshare uts (in the child): ", "a seccomp filter is loaded"}));
+          // A program is cloned into its namespaces.
+          EXPECT(run({.unshare = ns::uts}, cloister::Command{"true"}).status.success());
+          EXPECT(unchanged.changes() == "");
+        }) == 0);
 }

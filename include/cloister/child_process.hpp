@@ -8,6 +8,7 @@
 #include "child.hpp"
 #include "command.hpp"
 #include "detail/callable.hpp"
+#include "detail/value_codecs.hpp"
 #include "isolation.hpp"
 
 namespace cloister {

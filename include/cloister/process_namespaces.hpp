@@ -16,6 +16,9 @@
 
 namespace cloister {
 
+template <class T>
+struct codec;
+
 // Ids by type: `here[uts]`. Types that the kernel lacks are absent. Nothing is held open, so the 64-bit `id` of each is
 // 0, and the values identify while the process lives.
 class [[nodiscard]] ProcessNamespaces {
@@ -32,6 +35,7 @@ class [[nodiscard]] ProcessNamespaces {
 
  private:
   friend ProcessNamespaces namespaces_of(pid_t pid);
+  friend struct codec<ProcessNamespaces>;
 
   static int open(std::string const& path) noexcept {
     return detail::sys::openat(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -104,15 +104,9 @@ class Decoder {
 
 namespace detail {
 
-template <class T>
-inline constexpr bool always_false = false;
-
 // Numbers, of which every pattern of bits is one.
 template <class T>
 concept Number = std::is_arithmetic_v<T> && !std::same_as<T, bool>;
-
-template <class T>
-concept Raw = (std::is_arithmetic_v<T> && !std::same_as<T, bool>) || std::is_enum_v<T>;
 
 // Containers that own their elements: a view has no insert.
 template <class C>
@@ -122,6 +116,13 @@ concept Container = requires(C c, C const& k, typename C::value_type v) {
   k.begin();
   k.end();
 } && !std::same_as<typename C::value_type, C>;
+
+template <class C>
+concept ForwardList = requires(C c, C const& k, typename C::value_type v) {
+  c.insert_after(c.before_begin(), std::move(v));
+  k.begin();
+  k.end();
+};
 
 template <class T>
 struct ElementOf {
@@ -135,130 +136,352 @@ struct ElementOf<std::pair<K const, V>> {
 template <class T>
 concept TupleLike = requires { std::tuple_size<T>::value; };
 
+// std::filesystem::path and std::complex, told without the costs of their headers.
+template <class T>
+concept Path = requires(T const& t) {
+  { t.native() } -> std::same_as<std::basic_string<typename T::value_type> const&>;
+  T{std::basic_string<typename T::value_type>{}};
+};
+template <class T>
+concept Complex = Number<typename T::value_type> && requires(T const& t, typename T::value_type v) {
+  { t.real() } -> std::same_as<typename T::value_type>;
+  { t.imag() } -> std::same_as<typename T::value_type>;
+  T{v, v};
+};
+
+template <class T>
+concept SmartPointer = requires(T const& t) {
+  typename T::element_type;
+  *t;
+  t.get();
+};
+template <class T>
+concept Range = requires(T const& t) {
+  t.begin();
+  t.end();
+};
+
 // --- aggregates, taken apart by structured bindings
 
+// Declared only: they count initialisers.
 struct Anything {
   template <class T>
-  operator T() const;  // declared only: counts initialisers
+  operator T() const;
 };
-template <class T, class... Fields>
-consteval std::size_t field_count() {
-  if constexpr (requires { T{Fields{}..., Anything{}}; })
-    return field_count<T, Fields..., Anything>();
-  else
-    return sizeof...(Fields);
-}
+struct AnyReference {
+  template <class T>
+  operator T&() const;
+};
+template <class Derived>
+struct AnyBaseOf {
+  template <class T>
+  requires(std::is_base_of_v<T, Derived> && !std::is_same_v<T, Derived>) operator T() const;
+};
+template <class Initialiser, std::size_t>
+using At = Initialiser;
+
+template <class... Ts>
+struct Fields {
+  static constexpr bool has_array = (std::is_array_v<std::remove_reference_t<Ts>> || ...);
+};
+
 inline constexpr std::size_t most_fields = 16;
 
+// Whether T takes that many initialisers.
+template <class T, class Initialiser, std::size_t... I>
+consteval bool takes(std::index_sequence<I...>) {
+  return requires { T{At<Initialiser, I>{}...}; };
+}
+// The largest number that it takes, up to one more than can be taken apart; each element of an array is one.
+template <class T, class Initialiser = Anything, std::size_t Least = 0, std::size_t Count = most_fields + 1>
+consteval std::size_t initialiser_count() {
+  if constexpr (Count == Least || takes<T, Initialiser>(std::make_index_sequence<Count>{}))
+    return Count;
+  else
+    return initialiser_count<T, Initialiser, Least, Count - 1>();
+}
+template <class T>
+consteval bool has_base() {
+  return requires { T{AnyBaseOf<T>{}}; };
+}
+
+// Whether T takes initialisers of which one stands in braces.
+template <class T, std::size_t... Before, std::size_t... After>
+consteval bool takes_in_braces(std::index_sequence<Before...>, std::index_sequence<After...>) {
+  return requires { T{At<Anything, Before>{}..., {Anything{}}, At<Anything, After>{}...}; };
+}
+template <class T, std::size_t Index, std::size_t... After>
+consteval bool takes_fewer(std::index_sequence<After...>) {
+  return (takes_in_braces<T>(std::make_index_sequence<Index>{}, std::make_index_sequence<After>{}) || ...);
+}
+// Whether the field of that initialiser is an array: in braces it takes the place of several.
+template <class T, std::size_t Index, std::size_t Count>
+consteval bool is_array_at() {
+  constexpr std::make_index_sequence<Count - Index - 1> others;
+  if constexpr (takes_in_braces<T>(std::make_index_sequence<Index>{}, others))
+    return false;
+  else
+    return takes_fewer<T, Index>(others);
+}
+template <class T, std::size_t... I>
+consteval bool has_array(std::index_sequence<I...>) {
+  return (is_array_at<T, I, sizeof...(I)>() || ...);
+}
+
+// Calls `visit` with the declared types of the fields and with the fields, of a T that can be taken apart.
 template <class T, class Visit>
-constexpr decltype(auto) visit_fields(T& value, Visit visit) {
-  constexpr std::size_t count = field_count<std::remove_const_t<T>>();
-  static_assert(count <= most_fields,
-                "cloister: an aggregate with more than 16 fields cannot cross to the parent by itself: specialise cloister::codec, or "
-                "cloister::trivially_transferable if it holds no pointers");
+constexpr decltype(auto) visit_fields(T const& value, Visit visit) {
+  constexpr std::size_t count = initialiser_count<T>();
   if constexpr (count == 0) {
-    return visit();
+    return visit(Fields<>{});
   } else if constexpr (count == 1) {
     auto& [a] = value;
-    return visit(a);
+    return visit(Fields<decltype(a)>{}, a);
   } else if constexpr (count == 2) {
     auto& [a, b] = value;
-    return visit(a, b);
+    return visit(Fields<decltype(a), decltype(b)>{}, a, b);
   } else if constexpr (count == 3) {
     auto& [a, b, c] = value;
-    return visit(a, b, c);
+    return visit(Fields<decltype(a), decltype(b), decltype(c)>{}, a, b, c);
   } else if constexpr (count == 4) {
     auto& [a, b, c, d] = value;
-    return visit(a, b, c, d);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d)>{}, a, b, c, d);
   } else if constexpr (count == 5) {
     auto& [a, b, c, d, e] = value;
-    return visit(a, b, c, d, e);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e)>{}, a, b, c, d, e);
   } else if constexpr (count == 6) {
     auto& [a, b, c, d, e, f] = value;
-    return visit(a, b, c, d, e, f);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f)>{}, a, b, c, d, e,
+                 f);
   } else if constexpr (count == 7) {
     auto& [a, b, c, d, e, f, g] = value;
-    return visit(a, b, c, d, e, f, g);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g)>{}, a,
+                 b, c, d, e, f, g);
   } else if constexpr (count == 8) {
     auto& [a, b, c, d, e, f, g, h] = value;
-    return visit(a, b, c, d, e, f, g, h);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g),
+                        decltype(h)>{},
+                 a, b, c, d, e, f, g, h);
   } else if constexpr (count == 9) {
     auto& [a, b, c, d, e, f, g, h, i] = value;
-    return visit(a, b, c, d, e, f, g, h, i);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g),
+                        decltype(h), decltype(i)>{},
+                 a, b, c, d, e, f, g, h, i);
   } else if constexpr (count == 10) {
     auto& [a, b, c, d, e, f, g, h, i, j] = value;
-    return visit(a, b, c, d, e, f, g, h, i, j);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g),
+                        decltype(h), decltype(i), decltype(j)>{},
+                 a, b, c, d, e, f, g, h, i, j);
   } else if constexpr (count == 11) {
     auto& [a, b, c, d, e, f, g, h, i, j, k] = value;
-    return visit(a, b, c, d, e, f, g, h, i, j, k);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g),
+                        decltype(h), decltype(i), decltype(j), decltype(k)>{},
+                 a, b, c, d, e, f, g, h, i, j, k);
   } else if constexpr (count == 12) {
     auto& [a, b, c, d, e, f, g, h, i, j, k, l] = value;
-    return visit(a, b, c, d, e, f, g, h, i, j, k, l);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g),
+                        decltype(h), decltype(i), decltype(j), decltype(k), decltype(l)>{},
+                 a, b, c, d, e, f, g, h, i, j, k, l);
   } else if constexpr (count == 13) {
     auto& [a, b, c, d, e, f, g, h, i, j, k, l, m] = value;
-    return visit(a, b, c, d, e, f, g, h, i, j, k, l, m);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g),
+                        decltype(h), decltype(i), decltype(j), decltype(k), decltype(l), decltype(m)>{},
+                 a, b, c, d, e, f, g, h, i, j, k, l, m);
   } else if constexpr (count == 14) {
     auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = value;
-    return visit(a, b, c, d, e, f, g, h, i, j, k, l, m, n);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g),
+                        decltype(h), decltype(i), decltype(j), decltype(k), decltype(l), decltype(m), decltype(n)>{},
+                 a, b, c, d, e, f, g, h, i, j, k, l, m, n);
   } else if constexpr (count == 15) {
     auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o] = value;
-    return visit(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o);
-  } else {
+    return visit(
+        Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g), decltype(h),
+               decltype(i), decltype(j), decltype(k), decltype(l), decltype(m), decltype(n), decltype(o)>{},
+        a, b, c, d, e, f, g, h, i, j, k, l, m, n, o);
+  } else if constexpr (count == 16) {
     auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = value;
-    return visit(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
+    return visit(Fields<decltype(a), decltype(b), decltype(c), decltype(d), decltype(e), decltype(f), decltype(g),
+                        decltype(h), decltype(i), decltype(j), decltype(k), decltype(l), decltype(m), decltype(n),
+                        decltype(o), decltype(p)>{},
+                 a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
   }
+}
+struct TypesOnly {
+  template <class Types, class... Values>
+  constexpr Types operator()(Types types, Values const&...) const {
+    return types;
+  }
+};
+template <class T>
+using FieldsOf = decltype(visit_fields(std::declval<T const&>(), TypesOnly{}));
+
+// --- what is done with a type, or why nothing can be
+
+enum class Treatment {
+  boolean,
+  enumeration,
+  bytes,
+  path,
+  complex,
+  container,
+  forward_list,
+  tuple,
+  aggregate,
+  no_pointer,
+  no_reference,
+  no_view,
+  no_union,
+  no_array,
+  no_base,
+  too_many_fields,
+  unknown
+};
+
+template <class T>
+consteval Treatment treatment_of_aggregate() {
+  constexpr std::size_t count = initialiser_count<T>();
+  if constexpr (has_base<T>())
+    return Treatment::no_base;
+  else if constexpr (count > most_fields)
+    return Treatment::too_many_fields;
+  else if constexpr (initialiser_count<T, AnyReference, count>() > count)
+    return Treatment::no_reference;
+  else if constexpr (has_array<T>(std::make_index_sequence<count>{}))
+    return Treatment::no_array;
+  else if constexpr (FieldsOf<T>::has_array)
+    return Treatment::no_array;
+  else
+    return Treatment::aggregate;
+}
+
+template <class T>
+consteval Treatment treatment() {
+  if constexpr (std::is_reference_v<T>)
+    return Treatment::no_reference;
+  else if constexpr (std::is_pointer_v<T> || std::is_member_pointer_v<T> || std::same_as<T, std::nullptr_t>)
+    return Treatment::no_pointer;
+  else if constexpr (std::same_as<T, bool>)
+    return Treatment::boolean;
+  else if constexpr (trivially_transferable<T> || Number<T>)
+    return Treatment::bytes;
+  else if constexpr (std::is_enum_v<T>)
+    return Treatment::enumeration;
+  else if constexpr (Path<T>)
+    return Treatment::path;
+  else if constexpr (Complex<T>)
+    return Treatment::complex;
+  else if constexpr (Container<T>)
+    return Treatment::container;
+  else if constexpr (ForwardList<T>)
+    return Treatment::forward_list;
+  else if constexpr (TupleLike<T>)
+    return Treatment::tuple;
+  else if constexpr (SmartPointer<T>)
+    return Treatment::no_pointer;
+  else if constexpr (Range<T>)
+    return Treatment::no_view;
+  else if constexpr (std::is_union_v<T>)
+    return Treatment::no_union;
+  else if constexpr (std::is_array_v<T>)
+    return Treatment::no_array;
+  else if constexpr (std::is_aggregate_v<T>)
+    return treatment_of_aggregate<T>();
+  else
+    return Treatment::unknown;
 }
 
 }  // namespace detail
 
 template <class T>
 struct codec {
-  static_assert(!std::is_pointer_v<T> && !std::is_member_pointer_v<T> && !std::same_as<T, std::nullptr_t>,
-                "cloister: a pointer means nothing in another process: return the value that it points to (a std::string for a text)");
-  static_assert(!std::is_reference_v<T>,
-                "cloister: a reference means nothing in another process: return a value");
-  static_assert(std::is_pointer_v<T> || std::is_member_pointer_v<T> || std::is_reference_v<T> || std::same_as<T, std::nullptr_t> ||
-                    trivially_transferable<T> || detail::Raw<T> || std::same_as<T, bool> || detail::Container<T> ||
-                    detail::TupleLike<T> || (std::is_aggregate_v<T> && !std::is_array_v<T>),
-                "cloister: this type cannot cross from the child to its parent. Values can: numbers, enums, strings, the standard "
-                "containers, optional, pair, tuple, variant, durations, and aggregates of these. A view (string_view, span) points "
-                "into the child's memory. For a class of your own specialise cloister::codec, or cloister::trivially_transferable "
-                "if its bytes are all there is to it");
+ private:
+  using Treatment = detail::Treatment;
+  static constexpr Treatment treatment = detail::treatment<T>();
 
-  static void encode(Encoder& to, T const& value) {
-    if constexpr (std::same_as<T, bool>) {
+  // Not in the class itself, which would then be incomplete to some compilers and hide the reason among what follows.
+  static consteval void explain() {
+    static_assert(treatment != Treatment::no_pointer,
+                  "cloister: a pointer means nothing in another process: return the value that it points to (a "
+                  "std::string for a text)");
+    static_assert(treatment != Treatment::no_reference,
+                  "cloister: a reference means nothing in another process: return a value");
+    static_assert(treatment != Treatment::no_view,
+                  "cloister: a view (string_view, span) points into the child's memory: return what owns the elements, "
+                  "such as std::string or std::vector");
+    static_assert(treatment != Treatment::no_union,
+                  "cloister: a union does not tell which of its members is alive: return a std::variant");
+    static_assert(treatment != Treatment::no_array,
+                  "cloister: an aggregate with a C array in it cannot be taken apart: make it a std::array, or "
+                  "specialise cloister::trivially_transferable if the aggregate holds no pointers");
+    static_assert(treatment != Treatment::no_base,
+                  "cloister: an aggregate with a base class cannot be taken apart: make the base a member, or "
+                  "specialise cloister::codec");
+    static_assert(
+        treatment != Treatment::too_many_fields,
+        "cloister: an aggregate with more than 16 fields, each element of a C array being one, cannot be taken "
+        "apart: specialise cloister::codec, or cloister::trivially_transferable if it holds no pointers");
+    static_assert(treatment != Treatment::unknown,
+                  "cloister: this type cannot cross from the child to its parent. Values can: numbers, enums, strings, "
+                  "the standard containers, optional, pair, tuple, variant, chrono types, paths, and aggregates of "
+                  "these. A handle (a descriptor, a thread, a lock) is its process's own. For a class of your own "
+                  "specialise cloister::codec, or cloister::trivially_transferable if its "
+                  "bytes are all there is to it");
+    static_assert(!trivially_transferable<T> || std::is_trivially_copyable_v<T>,
+                  "cloister: trivially_transferable needs a trivially copyable type");
+  }
+
+ public:
+  static void encode([[maybe_unused]] Encoder& to, [[maybe_unused]] T const& value) {
+    explain();
+    if constexpr (treatment == Treatment::boolean) {
       to.put(static_cast<unsigned char>(value));
-    } else if constexpr (trivially_transferable<T> || detail::Raw<T>) {
-      static_assert(std::is_trivially_copyable_v<T>, "cloister: trivially_transferable needs a trivially copyable type");
+    } else if constexpr (treatment == Treatment::bytes || treatment == Treatment::enumeration) {
       to.bytes(&value, sizeof value);
-    } else if constexpr (detail::Container<T>) {
+    } else if constexpr (treatment == Treatment::path) {
+      to.put(value.native());
+    } else if constexpr (treatment == Treatment::complex) {
+      to.put(value.real());
+      to.put(value.imag());
+    } else if constexpr (treatment == Treatment::container) {
       to.put(std::uint64_t{value.size()});
       using Element = typename detail::ElementOf<typename T::value_type>::type;
       if constexpr (detail::Number<Element> && requires { value.data(); })
         to.bytes(value.data(), value.size() * sizeof(Element));
       else
         for (auto const& element : value) to.put<Element>(element);
-    } else if constexpr (detail::TupleLike<T>) {
+    } else if constexpr (treatment == Treatment::forward_list) {
+      std::uint64_t count = 0;
+      for (auto at = value.begin(); at != value.end(); ++at) ++count;
+      to.put(count);
+      for (auto const& element : value) to.put(element);
+    } else if constexpr (treatment == Treatment::tuple) {
       to.put(std::uint8_t{1});  // so that nothing takes a byte in a container too
       std::apply([&](auto const&... parts) { (to.put(parts), ...); }, value);
-    } else if constexpr (std::is_aggregate_v<T>) {
+    } else if constexpr (treatment == Treatment::aggregate) {
       to.put(std::uint8_t{1});  // as above
-      detail::visit_fields(value, [&](auto const&... fields) { (to.put(fields), ...); });
+      detail::visit_fields(value, [&]<class... Ts>(detail::Fields<Ts...>, auto const&... fields) {
+        (to.put<std::remove_cv_t<Ts>>(fields), ...);
+      });
     }
   }
 
-  static T decode(Decoder& from) {
-    if constexpr (std::same_as<T, bool>) {
+  static T decode([[maybe_unused]] Decoder& from) {
+    explain();
+    if constexpr (treatment == Treatment::boolean) {
       auto const byte = from.get<unsigned char>();
       if (byte > 1) Decoder::malformed("a bool that is neither true nor false");
       return byte == 1;
-    } else if constexpr (std::is_enum_v<T>) {
+    } else if constexpr (treatment == Treatment::enumeration) {
       return static_cast<T>(from.get<std::underlying_type_t<T>>());  // one over bool is checked as a bool
-    } else if constexpr (trivially_transferable<T> || detail::Raw<T>) {
+    } else if constexpr (treatment == Treatment::bytes) {
       std::array<char, sizeof(T)> bytes;
       from.bytes(bytes.data(), bytes.size());
       return std::bit_cast<T>(bytes);
-    } else if constexpr (detail::Container<T>) {
+    } else if constexpr (treatment == Treatment::path) {
+      return T{from.get<std::basic_string<typename T::value_type>>()};
+    } else if constexpr (treatment == Treatment::complex) {
+      return T{from.get<typename T::value_type>(), from.get<typename T::value_type>()};
+    } else if constexpr (treatment == Treatment::container) {
       using Element = typename detail::ElementOf<typename T::value_type>::type;
       T value;
       std::size_t const count = from.count();
@@ -270,14 +493,20 @@ struct codec {
         for (std::size_t i = 0; i < count; ++i) value.insert(value.end(), from.get<Element>());
       }
       return value;
-    } else if constexpr (detail::TupleLike<T>) {
+    } else if constexpr (treatment == Treatment::forward_list) {
+      T value;
+      auto last = value.before_begin();
+      for (std::size_t left = from.count(); left > 0; --left)
+        last = value.insert_after(last, from.get<typename T::value_type>());
+      return value;
+    } else if constexpr (treatment == Treatment::tuple) {
       if (from.get<std::uint8_t>() != 1) Decoder::malformed("a tuple that does not begin as one");
       return decode_parts(from, std::make_index_sequence<std::tuple_size_v<T>>{});
-    } else if constexpr (std::is_aggregate_v<T>) {
+    } else if constexpr (treatment == Treatment::aggregate) {
       if (from.get<std::uint8_t>() != 1) Decoder::malformed("a structure that does not begin as one");
-      T value{};
-      detail::visit_fields(value, [&](auto&... fields) { ((fields = from.get<std::remove_reference_t<decltype(fields)>>()), ...); });
-      return value;
+      return decode_fields(from, detail::FieldsOf<T>{});
+    } else {
+      Decoder::malformed("it is of a type that cannot cross");
     }
   }
 
@@ -287,6 +516,14 @@ struct codec {
   static T decode_parts(Decoder& from, std::index_sequence<I...>) {
     return T{from.get<std::remove_cv_t<std::tuple_element_t<I, T>>>()...};
   }
+  // A bit-field that has been given too much takes its low bits.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+  template <class... Ts>
+  static T decode_fields([[maybe_unused]] Decoder& from, detail::Fields<Ts...>) {
+    return T{from.get<std::remove_cv_t<Ts>>()...};
+  }
+#pragma GCC diagnostic pop
 };
 
 template <class T, std::size_t N>
@@ -315,8 +552,8 @@ struct codec<std::optional<T>> {
   }
 };
 
-template <>
-struct codec<std::monostate> {
+template <std::same_as<std::monostate> T>
+struct codec<T> {
   static void encode(Encoder& to, std::monostate) { to.put(std::uint8_t{0}); }
   static std::monostate decode(Decoder& from) {
     (void)from.get<std::uint8_t>();
@@ -361,8 +598,46 @@ struct codec<std::chrono::time_point<Clock, Duration>> {
   static TimePoint decode(Decoder& from) { return TimePoint{from.get<Duration>()}; }
 };
 
+template <class Duration>
+struct codec<std::chrono::hh_mm_ss<Duration>> {
+  using Time = std::chrono::hh_mm_ss<Duration>;
+  static void encode(Encoder& to, Time const& value) { to.put(value.to_duration()); }
+  static Time decode(Decoder& from) { return Time{from.get<typename Time::precision>()}; }
+};
+// Those of the calendar hold whatever number they are given: ok() tells whether it is a date.
 template <>
-struct codec<NamespaceType> {
+inline constexpr bool trivially_transferable<std::chrono::day> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::month> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::year> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::weekday> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::weekday_indexed> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::weekday_last> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::month_day> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::month_day_last> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::month_weekday> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::month_weekday_last> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::year_month> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::year_month_day> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::year_month_day_last> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::year_month_weekday> = true;
+template <>
+inline constexpr bool trivially_transferable<std::chrono::year_month_weekday_last> = true;
+
+template <std::same_as<NamespaceType> T>
+struct codec<T> {
   static void encode(Encoder& to, NamespaceType value) { to.put(static_cast<std::uint8_t>(value)); }
   static NamespaceType decode(Decoder& from) {
     auto const index = from.get<std::uint8_t>();
@@ -371,8 +646,8 @@ struct codec<NamespaceType> {
   }
 };
 
-template <>
-struct codec<CloneFlags> {
+template <std::same_as<CloneFlags> T>
+struct codec<T> {
   static void encode(Encoder& to, CloneFlags value) { to.put(value.bits()); }
   static CloneFlags decode(Decoder& from) {
     try {
@@ -383,8 +658,8 @@ struct codec<CloneFlags> {
   }
 };
 
-template <>
-struct codec<ExitStatus> {
+template <std::same_as<ExitStatus> T>
+struct codec<T> {
   static void encode(Encoder& to, ExitStatus const& value) {
     to.put(value.code());
     to.put(value.signal());
