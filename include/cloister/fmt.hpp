@@ -5,7 +5,6 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <string>
 
 #include "clock_offsets.hpp"
@@ -22,45 +21,6 @@
 namespace cloister::detail {
 
 // --- the texts of those that have no to_string()
-
-// As in a uid_map: "0 1000 1".
-inline std::string text_of(IdRange const& range) {
-  return std::to_string(range.inside) + ' ' + std::to_string(range.outside) + ' ' + std::to_string(range.count);
-}
-
-// "self", "root", "uids 0 1000 1, 1 100000 65536; gids 0 100 1 as 0:0".
-inline std::string text_of(IdMap const& map) {
-  auto const lines = [](std::vector<IdRange> const& ranges) {
-    std::string text;
-    for (IdRange const& range : ranges) text += (text.empty() ? "" : ", ") + text_of(range);
-    return text;
-  };
-  std::string text = map.kind() == IdMap::Kind::self   ? "self"
-                     : map.kind() == IdMap::Kind::root ? "root"
-                                                       : "uids " + lines(map.uids()) + "; gids " + lines(map.gids());
-  if (auto const& inside = map.inside())
-    text += " as " + std::to_string(inside->first) + ':' + std::to_string(inside->second);
-  return text;
-}
-
-// In seconds: "90s", "-1.5s".
-inline std::string text_of(std::chrono::nanoseconds time) {
-  auto const count = time.count();
-  bool const negative = count < 0;
-  auto const size = negative ? 0 - static_cast<std::uint64_t>(count) : static_cast<std::uint64_t>(count);
-  constexpr std::uint64_t second = 1'000'000'000;
-  std::string text = (negative ? "-" : "") + std::to_string(size / second);
-  if (size % second != 0) {
-    text += '.' + std::to_string(second + size % second).substr(1);
-    text.erase(text.find_last_not_of('0') + 1);
-  }
-  return text + 's';
-}
-
-// "monotonic 90s, boottime -1.5s".
-inline std::string text_of(ClockOffsets const& offsets) {
-  return "monotonic " + text_of(offsets.monotonic) + ", boottime " + text_of(offsets.boottime);
-}
 
 inline std::string text_of(Redirect const& redirect) {
   switch (redirect.kind()) {
@@ -83,52 +43,6 @@ inline std::string text_of(Redirect const& redirect) {
 // "in null, out pipe, err to_out".
 inline std::string text_of(Stdio const& streams) {
   return "in " + text_of(streams.in) + ", out " + text_of(streams.out) + ", err " + text_of(streams.err);
-}
-
-inline std::string text_of(Loopback loopback) { return loopback == Loopback::up ? "up" : "down"; }
-inline std::string text_of(Session session) { return session == Session::fresh ? "fresh" : "inherit"; }
-inline std::string text_of(Init init) { return init == Init::reaper ? "reaper" : "none"; }
-inline std::string text_of(ParentDeath death) {
-  return death == ParentDeath::kill_child ? "kill_child" : "leave_child";
-}
-
-// "inherit", "clear", "only PATH, LANG".
-inline std::string text_of(Environment const& environment) {
-  if (environment.kind() == Environment::Kind::inherit) return "inherit";
-  if (environment.kind() == Environment::Kind::clear) return "clear";
-  std::string text = "only";
-  for (std::string const& name : environment.names()) text += (text == "only" ? " " : ", ") + name;
-  return text;
-}
-
-// "inherit", "none", "only 1, 5".
-inline std::string text_of(Descriptors const& descriptors) {
-  if (descriptors.kind() == Descriptors::Kind::inherit) return "inherit";
-  if (descriptors.kind() == Descriptors::Kind::none) return "none";
-  std::string text = "only";
-  for (int fd : descriptors.fds()) text += (text == "only" ? " " : ", ") + std::to_string(fd);
-  return text;
-}
-
-// The fields that differ from their defaults: "{unshare: uts|user, ids: root, hostname: box}".
-inline std::string text_of(Isolation const& isolation) {
-  Isolation const unset;
-  std::string text;
-  auto const add = [&](char const* field, std::string const& value) {
-    text += (text.empty() ? "" : ", ") + std::string(field) + ": " + value;
-  };
-  if (isolation.unshare != unset.unshare) add("unshare", to_string(isolation.unshare));
-  if (isolation.ids) add("ids", text_of(*isolation.ids));
-  if (isolation.hostname) add("hostname", *isolation.hostname);
-  if (isolation.domainname) add("domainname", *isolation.domainname);
-  if (isolation.loopback != unset.loopback) add("loopback", text_of(isolation.loopback));
-  if (isolation.clock != unset.clock) add("clock", text_of(isolation.clock));
-  if (isolation.descriptors != unset.descriptors) add("descriptors", text_of(isolation.descriptors));
-  if (isolation.environment != unset.environment) add("environment", text_of(isolation.environment));
-  if (isolation.session != unset.session) add("session", text_of(isolation.session));
-  if (isolation.init != unset.init) add("init", text_of(isolation.init));
-  if (isolation.on_parent_death != unset.on_parent_death) add("on_parent_death", text_of(isolation.on_parent_death));
-  return '{' + text + '}';
 }
 
 // "exited with status 1", "ended by signal 9 (SIGKILL), timed out", and what it wrote, a stream a paragraph.

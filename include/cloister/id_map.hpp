@@ -105,4 +105,24 @@ class IdMap {
   std::optional<std::pair<std::uint32_t, std::uint32_t>> as_;
 };
 
+// As in a uid_map: "0 1000 1".
+inline std::string to_string(IdRange const& range) {
+  return std::to_string(range.inside) + ' ' + std::to_string(range.outside) + ' ' + std::to_string(range.count);
+}
+
+// "self", "root", "uids 0 1000 1, 1 100000 65536; gids 0 100 1 as 0:0".
+inline std::string to_string(IdMap const& map) {
+  auto const lines = [](std::vector<IdRange> const& ranges) {
+    std::string text;
+    for (IdRange const& range : ranges) text += (text.empty() ? "" : ", ") + to_string(range);
+    return text;
+  };
+  std::string text = map.kind() == IdMap::Kind::self   ? "self"
+                     : map.kind() == IdMap::Kind::root ? "root"
+                                                       : "uids " + lines(map.uids()) + "; gids " + lines(map.gids());
+  if (auto const& inside = map.inside())
+    text += " as " + std::to_string(inside->first) + ':' + std::to_string(inside->second);
+  return text;
+}
+
 }  // namespace cloister

@@ -1,6 +1,7 @@
 // The description of a world for a child: nothing happens here.
 #pragma once
 
+#include <cstdlib>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include "cgroup.hpp"
 #include "clock_offsets.hpp"
 #include "clone_flags.hpp"
+#include "file_descriptor.hpp"
 #include "id_map.hpp"
 #include "mount.hpp"
 #include "privileges.hpp"
@@ -101,7 +103,123 @@ struct Isolation {
   Init init = Init::none;
   ParentDeath on_parent_death = ParentDeath::kill_child;
 
+  // The strictest description that still runs a program, for code that one does not trust: its own namespaces of every type but time,
+  // no id of root's (a root caller becomes 65534), an empty root with a read-only /usr and what links to it, a fresh /proc, a minimal
+  // /dev, 64 MiB of /tmp where nothing can be executed, no capability and no way to one, no user namespace below it, none of the
+  // caller's descriptors, of its environment PATH, LANG, LC_ALL, TERM and TZ, a session without a terminal, a reaper. It looks at the
+  // caller and its /usr now. A boundary against files, processes, networks and ids of the host; not against bugs of the kernel, not
+  // against what uses up processor and memory (see limits and cgroup), and for a callable not against what this process had in memory.
+  static Isolation untrusted();
+
   friend bool operator==(Isolation const&, Isolation const&) = default;
 };
+
+inline std::string to_string(Loopback loopback) { return loopback == Loopback::up ? "up" : "down"; }
+inline std::string to_string(Session session) { return session == Session::fresh ? "fresh" : "inherit"; }
+inline std::string to_string(Init init) { return init == Init::reaper ? "reaper" : "none"; }
+inline std::string to_string(ParentDeath death) {
+  return death == ParentDeath::kill_child ? "kill_child" : "leave_child";
+}
+
+// "inherit", "clear", "only PATH, LANG".
+inline std::string to_string(Environment const& environment) {
+  if (environment.kind() == Environment::Kind::inherit) return "inherit";
+  if (environment.kind() == Environment::Kind::clear) return "clear";
+  std::string text = "only";
+  for (std::string const& name : environment.names()) text += (text == "only" ? " " : ", ") + name;
+  return text;
+}
+
+// "inherit", "none", "only 1, 5".
+inline std::string to_string(Descriptors const& descriptors) {
+  if (descriptors.kind() == Descriptors::Kind::inherit) return "inherit";
+  if (descriptors.kind() == Descriptors::Kind::none) return "none";
+  std::string text = "only";
+  for (int fd : descriptors.fds()) text += (text == "only" ? " " : ", ") + std::to_string(fd);
+  return text;
+}
+
+// The fields that differ from their defaults: "{unshare: uts|user, ids: root, hostname: box}".
+inline std::string to_string(Isolation const& isolation) {
+  Isolation const unset;
+  std::string text;
+  auto const add = [&](char const* field, std::string const& value) {
+    text += (text.empty() ? "" : ", ") + std::string(field) + ": " + value;
+  };
+  if (isolation.unshare != unset.unshare) add("unshare", to_string(isolation.unshare));
+  if (isolation.ids) add("ids", to_string(*isolation.ids));
+  if (isolation.hostname) add("hostname", *isolation.hostname);
+  if (isolation.domainname) add("domainname", *isolation.domainname);
+  if (isolation.root != unset.root) add("root", to_string(isolation.root));
+  if (!isolation.mounts.empty()) {
+    std::string mounts;
+    for (Mount const& mount : isolation.mounts) mounts += (mounts.empty() ? "" : ", ") + to_string(mount);
+    add("mounts", '[' + mounts + ']');
+  }
+  if (isolation.loopback != unset.loopback) add("loopback", to_string(isolation.loopback));
+  if (isolation.clock != unset.clock) add("clock", to_string(isolation.clock));
+  if (isolation.privileges != unset.privileges) add("privileges", '[' + to_string(isolation.privileges) + ']');
+  if (isolation.cgroup) add("cgroup", to_string(*isolation.cgroup));
+  if (isolation.descriptors != unset.descriptors) add("descriptors", to_string(isolation.descriptors));
+  if (isolation.environment != unset.environment) add("environment", to_string(isolation.environment));
+  if (isolation.session != unset.session) add("session", to_string(isolation.session));
+  if (isolation.init != unset.init) add("init", to_string(isolation.init));
+  if (isolation.on_parent_death != unset.on_parent_death) add("on_parent_death", to_string(isolation.on_parent_death));
+  return '{' + text + '}';
+}
+
+namespace detail {
+
+// Whether an id of the caller's user namespace means anything outside of it. True where /proc cannot tell.
+inline bool id_is_mapped(char const* map, std::uint32_t id) {
+  FileDescriptor const file = FileDescriptor::adopt(sys::openat(AT_FDCWD, map, O_RDONLY | O_CLOEXEC));
+  if (!file) return true;
+  char text[4096];
+  long const size = sys::read(file.get(), text, sizeof text - 1);
+  text[size > 0 ? size : 0] = '\0';
+  for (char* at = text; *at != '\0';) {
+    std::uint64_t const inside = std::strtoull(at, &at, 10);
+    std::strtoull(at, &at, 10);
+    std::uint64_t const count = std::strtoull(at, &at, 10);
+    if (id >= inside && id - inside < count) return true;
+    while (*at == '\n') ++at;
+  }
+  return false;
+}
+
+// A directory such as /bin as the host has it: a link into /usr, or what it holds.
+inline void add_link_or_directory(std::vector<Mount>& mounts, char const* path) {
+  char target[4096];
+  long const size = sys::readlinkat(AT_FDCWD, path, target, sizeof target);
+  if (size > 0 && size < static_cast<long>(sizeof target))
+    mounts.push_back(Mount::symlink({target, static_cast<std::size_t>(size)}, path));
+  else if (size == -EINVAL)
+    mounts.push_back(Mount::bind(path, path).read_only());
+}
+
+}  // namespace detail
+
+inline Isolation Isolation::untrusted() {
+  using enum NamespaceType;
+  Isolation box;
+  box.unshare = user | pid | mnt | uts | ipc | net | cgroup;
+  if (std::uint32_t const uid = detail::sys::geteuid(), gid = detail::sys::getegid(); uid == 0) {
+    constexpr std::uint32_t nobody = 65534;
+    // In a user namespace that maps one id alone that one has to do, under another name; it is not the host's root.
+    box.ids = IdMap::ranges({{nobody, detail::id_is_mapped("/proc/self/uid_map", nobody) ? nobody : uid}},
+                            {{nobody, detail::id_is_mapped("/proc/self/gid_map", nobody) ? nobody : gid}});
+  }
+  box.root = Root::empty();
+  box.mounts = {Mount::bind("/usr", "/usr").read_only()};
+  for (char const* path : {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}) detail::add_link_or_directory(box.mounts, path);
+  for (char const* path : {"/etc/alternatives", "/etc/ld.so.cache"}) box.mounts.push_back(Mount::bind(path, path).read_only().optional());
+  box.mounts.insert(box.mounts.end(), {Mount::proc(), Mount::dev(), Mount::tmpfs("/tmp", 64 << 20)});
+  box.privileges = {.no_new_privs = true, .capabilities = Capabilities::none(), .limits = {}, .forbid_nesting = true, .seccomp = {}};
+  box.descriptors = Descriptors::none();
+  box.environment = Environment::only({"PATH", "LANG", "LC_ALL", "TERM", "TZ"});
+  box.session = Session::fresh;
+  box.init = Init::reaper;
+  return box;
+}
 
 }  // namespace cloister
