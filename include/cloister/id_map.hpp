@@ -20,17 +20,20 @@ struct IdRange {
 };
 
 // The id maps of a new user namespace, user_namespaces(7). The child takes on an inside id before anything else of its world is
-// made: the caller's own with self(), 0 with root(), and with ranges() 0 if it is mapped, else the first range's start.
+// made: the caller's own with self(), 0 with root() and subordinate(), and with ranges() 0 if it is mapped, else the first range's start.
 // For a caller that is root, self() and root() map the host's root: what the child may do to files of the host is then no less
 // than what the caller may. Only ranges() over unprivileged ids is a wall.
 class IdMap {
  public:
-  enum class Kind : std::uint8_t { self, root, ranges };
+  enum class Kind : std::uint8_t { self, root, subordinate, ranges };
 
   // The caller's effective ids to themselves: the default of a new user namespace. Needs no privilege.
   static IdMap self() { return IdMap{Kind::self}; }
   // The caller's effective ids to 0. Needs no privilege.
   static IdMap root() { return IdMap{Kind::root}; }
+  // The caller to 0, and from 1 on the ids that /etc/subuid and /etc/subgid lend it, by newuidmap(1) and newgidmap(1) unless the caller
+  // may map them itself. Starting a child then throws Error where nothing is lent, or the programs are missing or refuse.
+  static IdMap subordinate() { return IdMap{Kind::subordinate}; }
   // As given: CAP_SETUID and CAP_SETGID are needed for more than one's own ids. Throws std::invalid_argument if a map is empty,
   // holds a range of no ids, overlaps, goes past the last id, or exceeds what the kernel takes: 340 lines, one page of text.
   static IdMap ranges(std::vector<IdRange> uids, std::vector<IdRange> gids) {
@@ -119,6 +122,7 @@ inline std::string to_string(IdMap const& map) {
   };
   std::string text = map.kind() == IdMap::Kind::self   ? "self"
                      : map.kind() == IdMap::Kind::root ? "root"
+                     : map.kind() == IdMap::Kind::subordinate ? "subordinate"
                                                        : "uids " + lines(map.uids()) + "; gids " + lines(map.gids());
   if (auto const& inside = map.inside())
     text += " as " + std::to_string(inside->first) + ':' + std::to_string(inside->second);

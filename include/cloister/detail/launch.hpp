@@ -12,6 +12,7 @@
 #include "fork_guard.hpp"
 #include "hint.hpp"
 #include "init.hpp"
+#include "proc.hpp"
 #include "setup.hpp"
 #include "thread.hpp"
 #include "wait.hpp"
@@ -151,12 +152,59 @@ class Birth {
   bool through_middle_;
 };
 
-// Writes the id maps of a child that waits for them. Its directory is opened once, found to be one of a proc, and to be the child's
-// because that is there afterwards, before anything is written. Step::none if all went well.
-inline Failure write_maps(ChildPlan const& plan, int pidfd, int child) {
+inline Running launch_program(Plan& plan, Stdio const& streams);
+
+// Has newuidmap or newgidmap write a map of the child with that number in this /proc. Its own words are the error's hint.
+inline void run_id_helper(std::string const& helper, char const* step, long child, std::vector<IdRange> const& ranges) {
+  std::vector<std::string> words{helper, std::to_string(child)};
+  for (IdRange const& range : ranges)
+    for (std::uint32_t number : {range.inside, range.outside, range.count}) words.push_back(std::to_string(number));
+  Command const command = Command(std::move(words)).stdio({.in = Redirect::null(), .out = Redirect::null(), .err = Redirect::pipe()});
+  Plan plan{Isolation{}, &command, {}};
+  Running const running = launch_program(plan, command.streams());
+  std::string said;
+  char part[512];
+  for (long got; (got = sys::read(running.err.get(), part, sizeof part)) > 0;)
+    if (said.size() < 4096) said.append(part, static_cast<std::size_t>(got));
+  ExitStatus const status = reap(running.pidfd.get(), running.pid);
+  while (!said.empty() && said.back() == '\n') said.pop_back();
+  if (!status.success() && !status.is_unknown()) throw Error(EPERM, step, "by " + helper, Error::Side::parent, said);
+}
+
+// The lines of a map as the kernel shows them.
+inline std::vector<IdRange> read_map(int directory, char const* name) {
+  FileDescriptor const file = FileDescriptor::adopt(sys::openat(directory, name, O_RDONLY | O_CLOEXEC));
+  std::string text(16 * 1024, '\0');
+  std::size_t size = 0;
+  for (long got; file && size < text.size() && (got = sys::read(file.get(), text.data() + size, text.size() - size)) > 0;)
+    size += static_cast<std::size_t>(got);
+  text.resize(size);
+  std::vector<IdRange> ranges;
+  for (char* at = text.data(); *at != '\0';) {
+    auto const number = [&] { return static_cast<std::uint32_t>(std::strtoull(at, &at, 10)); };
+    IdRange range{};
+    range.inside = number();
+    range.outside = number();
+    range.count = number();
+    ranges.push_back(range);
+    while (*at == '\n') ++at;
+  }
+  return ranges;
+}
+// Not in the order in which they were written: the kernel sorts what is over five lines.
+inline bool same_map(std::vector<IdRange> a, std::vector<IdRange> b) {
+  auto const before = [](IdRange const& x, IdRange const& y) { return x.inside < y.inside; };
+  std::sort(a.begin(), a.end(), before);
+  std::sort(b.begin(), b.end(), before);
+  return a == b;
+}
+
+// Writes the id maps of a child that waits for them, reads them back and compares. Its directory is opened once, found to be one of a
+// proc, and to be the child's because that is there afterwards, before anything is written. Step::none if all went well.
+inline Failure write_maps(Plan const& plan, int pidfd, int child) {
   auto const refused = [](Step step, long error) { return Failure{step, static_cast<int>(-error), 0}; };
   // The child's number in the pid namespace of this /proc, which may be an outer one's.
-  long const pid = read_number(("/proc/thread-self/fdinfo/" + std::to_string(pidfd)).c_str(), "Pid:");
+  long const pid = number_in_proc(pidfd);
   std::string const path = "/proc/" + std::to_string(pid);
   int const opened = sys::openat(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (opened < 0) return refused(Step::write_uid_map, opened);
@@ -166,27 +214,34 @@ inline Failure write_maps(ChildPlan const& plan, int pidfd, int child) {
   if (file_system.f_type != kernel::proc_super_magic) return refused(Step::write_uid_map, -ENOENT);
   if (int const result = signal_child(pidfd, child, 0); result < 0) return refused(Step::write_uid_map, result);
 
-  auto const write = [&](char const* name, char const* text, std::size_t size) -> long {
-    int const fd = sys::openat(directory.get(), name, O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return fd;
-    long const written = sys::write(fd, text, size);
-    sys::close(fd);
-    return written;
-  };
-  if (plan.setgroups_denied)
-    if (long const result = write("setgroups", "deny", 4); result < 0) return refused(Step::deny_setgroups, result);
-  if (long const result = write("gid_map", plan.gid_map, plan.gid_map_size); result < 0)
-    return refused(Step::write_gid_map, result);
-  if (long const result = write("uid_map", plan.uid_map, plan.uid_map_size); result < 0)
-    return refused(Step::write_uid_map, result);
+  if (!plan.uid_helper.empty()) {
+    run_id_helper(plan.gid_helper, name_of(Step::write_gid_map), pid, plan.gid_ranges);
+    run_id_helper(plan.uid_helper, name_of(Step::write_uid_map), pid, plan.uid_ranges);
+  } else {
+    auto const write = [&](char const* name, char const* text, std::size_t size) -> long {
+      int const fd = sys::openat(directory.get(), name, O_WRONLY | O_CLOEXEC);
+      if (fd < 0) return fd;
+      long const written = sys::write(fd, text, size);
+      sys::close(fd);
+      return written;
+    };
+    ChildPlan const& texts = plan.child;
+    if (texts.setgroups_denied)
+      if (long const result = write("setgroups", "deny", 4); result < 0) return refused(Step::deny_setgroups, result);
+    if (long const result = write("gid_map", texts.gid_map, texts.gid_map_size); result < 0)
+      return refused(Step::write_gid_map, result);
+    if (long const result = write("uid_map", texts.uid_map, texts.uid_map_size); result < 0)
+      return refused(Step::write_uid_map, result);
+  }
+  if (!same_map(read_map(directory.get(), "gid_map"), plan.gid_ranges)) return refused(Step::write_gid_map, -EBADMSG);
+  if (!same_map(read_map(directory.get(), "uid_map"), plan.uid_ranges)) return refused(Step::write_uid_map, -EBADMSG);
   return {Step::none, 0, 0};
 }
 
-inline void write_maps_and_go(Plan const& plan, Birth const& birth, int channel) {
-  if (plan.child.parent_writes_maps)
-    if (Failure const failure = write_maps(plan.child, birth.pidfd.get(), birth.pid); failure.step != Step::none)
-      throw_failure(plan, failure, Error::Side::parent);
-  send_message(channel, MessageKind::go);
+inline void write_maps_if_asked(Plan const& plan, Birth const& birth) {
+  if (!plan.child.parent_writes_maps) return;
+  Failure const failure = write_maps(plan, birth.pidfd.get(), birth.pid);
+  if (failure.step != Step::none) throw_failure(plan, failure, Error::Side::parent);
 }
 
 // The lifeline of a child whose starting thread may end before the process does. See die_with_parent.
@@ -351,7 +406,8 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, Deadline co
       birth.pidfd = above_stdio(opened);
     }
     if (birth.announced && !told_to_go) {
-      write_maps_and_go(plan, birth, channel);
+      write_maps_if_asked(plan, birth);
+      send_message(channel, MessageKind::go);
       told_to_go = true;
     }
     if (birth.pidfd && birth.ready) return birth.reap_middle();
@@ -558,7 +614,7 @@ inline Running launch_sharing(Plan const& plan) {
   {
     BlockedSignals const blocked;
     std::optional<KeptDumpable> dumpable;
-    if (plan.child.ids_change) dumpable.emplace();
+    if (plan.child.ids_change && !waits) dumpable.emplace();
     if (passing_thread)
       clone_on_passing_thread(clone);
     else
@@ -572,7 +628,9 @@ inline Running launch_sharing(Plan const& plan) {
         while (__atomic_load_n(&clone.unfinished, __ATOMIC_ACQUIRE) != 0) sys::futex_wait(&clone.unfinished, 1);
       };
       try {
-        write_maps_and_go(plan, birth, running.channel.get());
+        write_maps_if_asked(plan, birth);
+        if (plan.child.ids_change) dumpable.emplace();
+        send_message(running.channel.get(), MessageKind::go);
       } catch (...) {
         birth.kill();
         let_go();

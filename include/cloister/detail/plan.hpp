@@ -14,6 +14,7 @@
 #include "../error.hpp"
 #include "../isolation.hpp"
 #include "file_plan.hpp"
+#include "subordinate_ids.hpp"
 #include "syscall.hpp"
 #include "text.hpp"
 
@@ -177,6 +178,9 @@ class Plan {
   Plan(Plan const&) = delete;
 
   ChildPlan child{};
+  // What the maps say, and the programs that write them for a caller who may not; empty if there is no need for them.
+  std::vector<IdRange> uid_ranges, gid_ranges;
+  std::string uid_helper, gid_helper;
 
   CloneFlags unshare() const noexcept { return isolation_.unshare; }
   bool new_pid() const noexcept { return isolation_.unshare.contains(NamespaceType::pid); }
@@ -327,6 +331,9 @@ class Plan {
     } else if (map.kind() == IdMap::Kind::root) {
       uids = {{0, uid}};
       gids = {{0, gid}};
+    } else if (map.kind() == IdMap::Kind::subordinate) {
+      uids = subordinate_ranges("/etc/subuid", uid, uid);
+      gids = subordinate_ranges("/etc/subgid", uid, gid);
     }
     child.uid = IdMap::maps(uids, 0) ? 0 : uids.front().inside;
     child.gid = IdMap::maps(gids, 0) ? 0 : gids.front().inside;
@@ -338,6 +345,8 @@ class Plan {
     child.ids_change = outside(uids, child.uid) != uid || outside(gids, child.gid) != gid;
     uid_map_ = IdMap::text(uids);
     gid_map_ = IdMap::text(gids);
+    uid_ranges = uids;
+    gid_ranges = gids;
 
     // One's own ids alone may be written by the child, once it has given up setgroups. A caller that may do more writes itself,
     // so that setgroups stays allowed and the child can drop the groups that it came with.
@@ -346,7 +355,11 @@ class Plan {
     bool const privileged = caller_may_set_ids();
     child.new_user = true;
     child.parent_writes_maps = privileged || !own_only;
-    child.setgroups_denied = !privileged;
+    child.setgroups_denied = !privileged && map.kind() != IdMap::Kind::subordinate;
+    if (map.kind() == IdMap::Kind::subordinate && !privileged) {
+      uid_helper = id_helper("newuidmap");
+      gid_helper = id_helper("newgidmap");
+    }
     child.uid_map = uid_map_.c_str();
     child.uid_map_size = uid_map_.size();
     child.gid_map = gid_map_.c_str();

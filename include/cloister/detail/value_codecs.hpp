@@ -72,6 +72,7 @@ struct codec<T> {
     return detail::made([&] {
       IdMap const map = kind == IdMap::Kind::self   ? IdMap::self()
                         : kind == IdMap::Kind::root ? IdMap::root()
+                        : kind == IdMap::Kind::subordinate ? IdMap::subordinate()
                                                     : IdMap::ranges(std::move(uids), std::move(gids));
       return inside ? map.as(inside->first, inside->second) : map;
     });
