@@ -2,6 +2,7 @@
 // list is the architecture: words, namespaces, what a thread does to itself, the world described, and the children that live in it.
 #pragma once
 
+#include "child_error.hpp"
 #include "child_process.hpp"
 #include "clock_offsets.hpp"
 #include "clone_flags.hpp"

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <optional>
 
+#include "../child_error.hpp"
 #include "blocked_signals.hpp"
 #include "fork_guard.hpp"
 #include "hint.hpp"
