@@ -3,7 +3,7 @@
 #include "caught.hpp"
 #include "support.hpp"
 
-using cloister::ChildDied, cloister::ChildThrew, cloister::ChildTimedOut, cloister::Error, cloister::ExitStatus;
+using cloister::Error;
 using Side = Error::Side;
 
 TEST_CASE("an Error reads as a sentence: the step, what it worked on, where, why, and what would help") {
@@ -51,8 +51,6 @@ TEST_CASE("an Error is caught as what it is derived from, and its text stays who
 
 TEST_CASE("exceptions can be copied while another one is in flight: copying throws nothing") {
   static_assert(std::is_nothrow_copy_constructible_v<Error> && std::is_nothrow_copy_assignable_v<Error>);
-  static_assert(std::is_nothrow_copy_constructible_v<ChildThrew> && std::is_nothrow_copy_constructible_v<ChildDied>);
-  static_assert(std::is_nothrow_copy_constructible_v<ChildTimedOut>);
 }
 
 TEST_CASE("a copy says the same as the original, also after that is gone, and as the one that it was assigned over") {
@@ -68,38 +66,6 @@ TEST_CASE("a copy says the same as the original, also after that is gone, and as
   CHECK(copy.code().value() == ENOENT);
   Error const moved = std::move(copy);
   CHECK(std::string(moved.what()).starts_with("cloister: stat xxx"));
-}
-
-TEST_CASE("ChildThrew has the type's name and the text") {
-  ChildThrew const threw("std::out_of_range", "index 7");
-  CHECK(threw.what() == std::string("cloister: the callable threw std::out_of_range: index 7"));
-  CHECK(threw.type_name() == "std::out_of_range");
-  CHECK(ChildThrew("int", "").what() == std::string("cloister: the callable threw int"));
-  ChildThrew const copy = threw;
-  CHECK(copy.type_name() == "std::out_of_range");
-}
-
-TEST_CASE("ChildDied tells how the child ended") {
-  ChildDied const died(ExitStatus::exited(3));
-  CHECK(died.what() == std::string("cloister: the child exited with status 3 and left no result"));
-  CHECK(died.status() == ExitStatus::exited(3));
-  CHECK(ChildDied(ExitStatus::unknown()).what() ==
-        std::string("cloister: the child ended in an unknown way and left no result"));
-  CHECK(ChildDied(ExitStatus::unknown()).status().is_unknown());
-}
-
-TEST_CASE("ChildTimedOut is a ChildDied with a text of its own") {
-  auto const fail = [] { throw ChildTimedOut(ExitStatus::signaled(SIGKILL)); };
-  CHECK(test::caught<ChildDied>(fail).status() == ExitStatus::signaled(SIGKILL));
-  CHECK(test::text_of<ChildTimedOut>(fail).starts_with(
-      "cloister: the child timed out and was killed: it ended by signal 9"));
-}
-
-TEST_CASE("the kinds of failure are apart: what the kernel refused, what the callable threw, and how the child died") {
-  static_assert(!std::is_base_of_v<Error, ChildThrew> && !std::is_base_of_v<Error, ChildDied>);
-  static_assert(!std::is_base_of_v<ChildThrew, ChildDied> && !std::is_base_of_v<ChildDied, ChildThrew>);
-  static_assert(std::is_base_of_v<std::runtime_error, ChildThrew> && std::is_base_of_v<std::runtime_error, ChildDied>);
-  static_assert(!std::is_convertible_v<ExitStatus, ChildDied>);
 }
 
 TEST_CASE("check() passes a result on, and throws what is below zero") {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cgroup.hpp"
+#include "child_error.hpp"
 #include "child_process.hpp"
 #include "clock_offsets.hpp"
 #include "clone_flags.hpp"

@@ -1,9 +1,12 @@
 // A set of namespace types: what clone(2), unshare(2) and setns(2) all understand.
 #pragma once
 
-#include <bit>
 #include <compare>
-#include <iterator>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
 
 #include "namespace_type.hpp"
 
@@ -57,7 +60,8 @@ class [[nodiscard]] CloneFlags {
 
   constexpr bool contains(CloneFlags part) const noexcept { return (set_ & part.set_) == part.set_; }
   constexpr bool empty() const noexcept { return set_ == 0; }
-  constexpr std::size_t size() const noexcept { return static_cast<std::size_t>(std::popcount(set_)); }
+  // A builtin, because <bit> is dear to a file that needs little else.
+  constexpr std::size_t size() const noexcept { return static_cast<std::size_t>(__builtin_popcount(set_)); }
 
   friend constexpr CloneFlags operator|(CloneFlags a, CloneFlags b) noexcept { return from_set(a.set_ | b.set_); }
   friend constexpr CloneFlags operator&(CloneFlags a, CloneFlags b) noexcept { return from_set(a.set_ & b.set_); }
@@ -73,7 +77,7 @@ class [[nodiscard]] CloneFlags {
     using value_type = NamespaceType;
     using difference_type = std::ptrdiff_t;
     constexpr iterator() noexcept = default;
-    constexpr NamespaceType operator*() const noexcept { return static_cast<NamespaceType>(std::countr_zero(rest_)); }
+    constexpr NamespaceType operator*() const noexcept { return static_cast<NamespaceType>(__builtin_ctz(rest_)); }
     constexpr iterator& operator++() noexcept {
       rest_ = static_cast<std::uint8_t>(rest_ & (rest_ - 1));
       return *this;

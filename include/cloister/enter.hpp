@@ -3,7 +3,6 @@
 
 #include <array>
 #include <exception>
-#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <stdexcept>
@@ -69,17 +68,17 @@ std::invoke_result_t<Function> within(Namespace const* begin, Namespace const* e
   };
 
   if constexpr (std::is_void_v<Result>) {
-    run_into([&] { std::invoke(std::forward<Function>(function)); });
+    run_into([&] { std::forward<Function>(function)(); });
   } else if constexpr (std::is_reference_v<Result>) {
     std::remove_reference_t<Result>* result = nullptr;
     run_into([&] {
-      Result&& reference = std::invoke(std::forward<Function>(function));
+      Result&& reference = std::forward<Function>(function)();
       result = std::addressof(reference);
     });
     return static_cast<Result>(*result);
   } else {
     std::optional<std::remove_cv_t<Result>> result;
-    run_into([&] { result.emplace(std::invoke(std::forward<Function>(function))); });
+    run_into([&] { result.emplace(std::forward<Function>(function)()); });
     return *std::move(result);
   }
 }

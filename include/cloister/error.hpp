@@ -1,4 +1,4 @@
-// What goes wrong, as types: programs test code() and step(), people read what().
+// A step that the kernel refused: programs test code() and step(), people read what().
 #pragma once
 
 #include <stdexcept>
@@ -6,7 +6,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "exit_status.hpp"
+#include "detail/text.hpp"
 
 // Exceptions must be the same type in every shared object, also where everything else is hidden.
 #define CLOISTER_DETAIL_EXCEPTION __attribute__((visibility("default")))
@@ -35,51 +35,13 @@ class CLOISTER_DETAIL_EXCEPTION Error : public std::system_error {
  private:
   static std::string sentence(int error_number, std::string_view step, std::string_view item, Side side,
                               std::string_view hint) {
-    std::string text = "cloister: ";
-    text += step;
-    if (!item.empty()) (text += ' ') += item;
-    if (side == Side::child) text += " (in the child)";
-    (text += ": ") += std::system_category().message(error_number);
-    if (!hint.empty()) ((text += " (") += hint) += ")";
-    return text;
+    return detail::join({"cloister: ", step, item.empty() ? "" : " ", item, side == Side::child ? " (in the child): " : ": ",
+                         std::system_category().message(error_number), hint.empty() ? "" : " (", hint,
+                         hint.empty() ? "" : ")"});
   }
   std::runtime_error text_;  // its string is counted, so that copying an Error cannot throw
   char const* step_;
   Side side_;
-};
-
-// The callable threw: the demangled name of the type and the text of what(), as text: no foreign object crosses.
-class CLOISTER_DETAIL_EXCEPTION ChildThrew : public std::runtime_error {
- public:
-  ChildThrew(std::string_view type_name, std::string_view text)
-      : std::runtime_error("cloister: the callable threw " + std::string(type_name) + (text.empty() ? "" : ": ") +
-                           std::string(text)),
-        type_name_(std::string(type_name)) {}
-  std::string_view type_name() const noexcept { return type_name_.what(); }
-
- private:
-  std::runtime_error type_name_;
-};
-
-// The child ended without a result.
-class CLOISTER_DETAIL_EXCEPTION ChildDied : public std::runtime_error {
- public:
-  explicit ChildDied(ExitStatus const& status)
-      : ChildDied(status, "cloister: the child " + to_string(status) + " and left no result") {}
-  ExitStatus const& status() const noexcept { return status_; }
-
- protected:
-  ChildDied(ExitStatus const& status, std::string const& text) : std::runtime_error(text), status_(status) {}
-
- private:
-  ExitStatus status_;
-};
-
-// The child did not end in time and was killed; status() says how that ended it.
-class CLOISTER_DETAIL_EXCEPTION ChildTimedOut : public ChildDied {
- public:
-  explicit ChildTimedOut(ExitStatus const& status)
-      : ChildDied(status, "cloister: the child timed out and was killed: it " + to_string(status)) {}
 };
 
 namespace detail {

@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
+
+#include "detail/text.hpp"
 
 namespace cloister {
 
@@ -56,14 +57,15 @@ class ExitStatus {
 
 // "exited with status 3", "ended by signal 9 (SIGKILL)", "ended in an unknown way".
 inline std::string to_string(ExitStatus const& status) {
-  if (auto const code = status.code()) return "exited with status " + std::to_string(*code);
+  if (auto const code = status.code()) return detail::join({"exited with status ", std::to_string(*code)});
   if (auto const signal = status.signal()) {
-    std::string text = "ended by signal " + std::to_string(*signal);
+    char const* name = nullptr;
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
-    if (char const* const name = ::sigabbrev_np(*signal)) text += " (SIG" + std::string(name) + ")";
+    name = ::sigabbrev_np(*signal);
 #endif
-    if (status.core_dumped()) text += ", core dumped";
-    return text;
+    bool const named = name != nullptr;
+    return detail::join({"ended by signal ", std::to_string(*signal), named ? " (SIG" : "", named ? name : "",
+                         named ? ")" : "", status.core_dumped() ? ", core dumped" : ""});
   }
   return "ended in an unknown way";
 }

@@ -1,8 +1,6 @@
 // An open file descriptor that one object owns.
 #pragma once
 
-#include <utility>
-
 #include "detail/syscall.hpp"
 #include "error.hpp"
 
@@ -30,7 +28,7 @@ class [[nodiscard]] FileDescriptor {
 
   // The number, or -1; it stays owned.
   [[nodiscard]] int get() const noexcept { return fd_; }
-  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
+  [[nodiscard]] int release() noexcept { return exchange(-1); }
   // Closes what is owned. An error of close(2) is not reported: the descriptor is gone all the same.
   void reset() noexcept { reset(-1); }
   explicit operator bool() const noexcept { return fd_ >= 0; }
@@ -38,8 +36,13 @@ class [[nodiscard]] FileDescriptor {
 
  private:
   void reset(int fd) noexcept {
-    int const old = std::exchange(fd_, fd);
+    int const old = exchange(fd);
     if (old >= 0) detail::sys::close(old);
+  }
+  int exchange(int fd) noexcept {
+    int const old = fd_;
+    fd_ = fd;
+    return old;
   }
   int fd_ = -1;
 };

@@ -24,8 +24,8 @@ struct NamespaceId {
     return a.type == b.type && a.device == b.device && a.inode == b.inode;
   }
   friend constexpr std::strong_ordering operator<=>(NamespaceId const& a, NamespaceId const& b) noexcept {
-    if (auto const order = a.type <=> b.type; order != 0) return order;
-    if (auto const order = a.device <=> b.device; order != 0) return order;
+    if (a.type != b.type) return a.type <=> b.type;
+    if (a.device != b.device) return a.device <=> b.device;
     return a.inode <=> b.inode;
   }
 };

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "detail/kernel.hpp"
+#include "detail/text.hpp"
 
 namespace cloister {
 
@@ -55,8 +56,8 @@ constexpr char const* to_string(NamespaceType type) noexcept { return detail::fa
 constexpr NamespaceType parse_namespace_type(std::string_view name) {
   for (NamespaceType type : all_namespace_types)
     if (name == to_string(type)) return type;
-  throw std::invalid_argument("cloister: no namespace type \"" + std::string(name) +
-                              "\": one of cgroup ipc mnt net pid time user uts");
+  throw std::invalid_argument(
+      detail::join({"cloister: no namespace type \"", name, "\": one of cgroup ipc mnt net pid time user uts"}));
 }
 
 }  // namespace cloister

@@ -64,9 +64,11 @@ inline void flush_output() noexcept {
 }
 
 inline std::string demangled(std::type_info const& type) {
-  int status = 0;
-  std::unique_ptr<char, void (*)(void*)> const name{abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), std::free};
-  return status == 0 && name ? name.get() : type.name();
+  struct Freed {
+    ~Freed() { std::free(name); }
+    char* name;
+  } const demangled{abi::__cxa_demangle(type.name(), nullptr, nullptr, nullptr)};
+  return demangled.name != nullptr ? demangled.name : type.name();
 }
 
 inline void send_failure(ChildSide const& side, Step step, long error) noexcept {

@@ -19,6 +19,7 @@
 
 #include "../clone_flags.hpp"
 #include "../error.hpp"
+#include "../exit_status.hpp"
 
 namespace cloister {
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -23,14 +22,18 @@ inline long read_number(char const* path, char const* key = "") noexcept {
   long const size = sys::read(fd, text, sizeof text - 1);
   sys::close(fd);
   text[size > 0 ? size : 0] = '\0';
-  std::size_t const length = std::strlen(key);
   char const* at = text;
-  while (std::strncmp(at, key, length) != 0) {
-    at = std::strchr(at, '\n');
-    if (at == nullptr) return -1;
+  for (char const* rest = key; *rest != '\0';) {
+    if (*at == *rest) {
+      ++at;
+      ++rest;
+      continue;
+    }
+    while (*at != '\0' && *at != '\n') ++at;
+    if (*at == '\0') return -1;
     ++at;
+    rest = key;
   }
-  at += length;
   while (*at == ' ' || *at == '\t') ++at;
   if (*at < '0' || *at > '9') return -1;
   return std::strtol(at, nullptr, 10);
@@ -86,6 +89,9 @@ inline std::string no_kernel_support(CloneFlags wanted) {
   return {};
 }
 
+// One comparison for all of them, because the compiler weighs every operator== of the standard library at each.
+inline bool is(std::string_view step, std::string_view name) noexcept { return step == name; }
+
 inline std::string permission_hint(std::string_view step, CloneFlags wanted, bool creates) {
   constexpr char const* apparmor = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
   bool const user = wanted.contains(NamespaceType::user);
@@ -105,14 +111,14 @@ inline std::string permission_hint(std::string_view step, CloneFlags wanted, boo
     hint = "kernel.unprivileged_userns_clone is 0: set it to 1, or run as root";
   else if (creates && !user && !admin)
     return join({"CAP_SYS_ADMIN is needed; with user beside ", to_string(wanted), " no privilege is"});
-  else if (step == "write uid_map" || step == "write gid_map")
+  else if (is(step, "write uid_map") || is(step, "write gid_map"))
     hint = "without CAP_SETUID and CAP_SETGID only one's own ids can be mapped, one to one";
-  else if (step == "setns")
+  else if (is(step, "setns"))
     hint = admin ? "CAP_SYS_ADMIN is needed also in the user namespace that owns the target"
                  : "CAP_SYS_ADMIN is needed, here and in the user namespace that owns the target";
-  else if (step == "sethostname" || step == "setdomainname")
+  else if (is(step, "sethostname") || is(step, "setdomainname"))
     hint = "CAP_SYS_ADMIN is needed in the user namespace that owns the uts namespace";
-  else if (step == "bring up loopback")
+  else if (is(step, "bring up loopback"))
     hint = "CAP_NET_ADMIN is needed in the user namespace that owns the network namespace";
   else if (creates && seccomp_filter_loaded())
     hint = "a seccomp filter is loaded and may forbid it, as that of a container does by default";
@@ -137,9 +143,9 @@ inline std::string limit_hint(CloneFlags wanted) {
 // A sentence for people about an `error_number` at a step of that name; `wanted` is what the step, or the description
 // it belongs to, makes or enters. Empty where nothing can be told.
 inline std::string refusal_hint(std::string_view step, int error_number, CloneFlags wanted) {
-  bool const starts = step == "fork" || step == "clone3" || step == "clone";
-  bool const creates = step != "fork" && (starts || step == "unshare");
-  bool const writes_map = step == "write uid_map" || step == "write gid_map" || step == "write setgroups";
+  bool const starts = is(step, "fork") || is(step, "clone3") || is(step, "clone");
+  bool const creates = !is(step, "fork") && (starts || is(step, "unshare"));
+  bool const writes_map = is(step, "write uid_map") || is(step, "write gid_map") || is(step, "write setgroups");
   std::string_view hint;
   switch (error_number) {
     case EPERM:
@@ -149,14 +155,14 @@ inline std::string refusal_hint(std::string_view step, int error_number, CloneFl
       break;
     case EUSERS:
       if (creates) return limit_hint(wanted);
-      if (step == "setns") hint = "a process with threads cannot enter a time namespace";
+      if (is(step, "setns")) hint = "a process with threads cannot enter a time namespace";
       break;
     case EINVAL:
       if (!creates && step != "setns") break;
       if (std::string text = no_kernel_support(wanted); !text.empty()) return text;
       if (creates && wanted.contains(NamespaceType::pid) && children_go_elsewhere())
         hint = "this thread has unshared pid already: its children go into that pid namespace";
-      else if (step == "unshare" && wanted.contains(NamespaceType::user) && has_threads())
+      else if (is(step, "unshare") && wanted.contains(NamespaceType::user) && has_threads())
         hint = "the process has threads, and a user namespace belongs to all of them: start a child instead";
       break;
     case ENOSYS:

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <optional>
 
+#include "../child_error.hpp"
 #include "blocked_signals.hpp"
 #include "fork_guard.hpp"
 #include "hint.hpp"
@@ -485,15 +486,21 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
 
 class ChildStack {
  public:
-  ChildStack() : base_(sys::mmap(size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE)) {
+  ChildStack() : base_(spare.exchange(nullptr, std::memory_order_acquire)) {
+    if (base_ == nullptr) base_ = sys::mmap(size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
     if (base_ == nullptr) throw Error(ENOMEM, "mmap", "a stack for the child");
   }
-  ~ChildStack() { sys::munmap(base_, size); }
+  ~ChildStack() {
+    if (void* const other = spare.exchange(base_, std::memory_order_release)) sys::munmap(other, size);
+  }
   ChildStack(ChildStack const&) = delete;
   void* base() const noexcept { return base_; }
   static constexpr std::size_t size = 64 * 1024;
 
  private:
+  // The last one is kept: to map it, fault it in and unmap it again costs a tenth of a small program's start, and more in a host
+  // whose other threads are running.
+  static inline std::atomic<void*> spare{nullptr};
   void* base_;
 };
 

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <iterator>
 #include <string>
-#include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "../command.hpp"
@@ -338,7 +338,8 @@ class Plan {
     child.uid = IdMap::maps(uids, 0) ? 0 : uids.front().inside;
     child.gid = IdMap::maps(gids, 0) ? 0 : gids.front().inside;
     if (map.inside()) {
-      std::tie(child.uid, child.gid) = *map.inside();
+      child.uid = map.inside()->first;
+      child.gid = map.inside()->second;
       if (!IdMap::maps(uids, child.uid) || !IdMap::maps(gids, child.gid))
         refuse("ids: as(" + std::to_string(child.uid) + ", " + std::to_string(child.gid) + ") is not mapped");
     }
@@ -554,7 +555,9 @@ class Plan {
   }
 
   void finish_kept() {
-    std::sort(kept_.begin(), kept_.end(), [](auto const& a, auto const& b) { return a.as < b.as; });
+    // They are few, and std::sort is a heavy template.
+    for (std::size_t i = 1; i < kept_.size(); ++i)
+      for (std::size_t j = i; j > 0 && kept_[j].as < kept_[j - 1].as; --j) std::swap(kept_[j], kept_[j - 1]);
     kept_.erase(std::unique(kept_.begin(), kept_.end()), kept_.end());
     child.kept = kept_.data();
     child.kept_count = kept_.size();

@@ -17,8 +17,8 @@ inline std::string join(std::initializer_list<std::string_view> parts) {
 
 // A text from elsewhere, fit for the message of an exception, which a NUL would cut off.
 inline std::string printable(std::string_view text) {
-  std::string result(text);
-  for (std::size_t at = 0; (at = result.find('\0', at)) != std::string::npos; at += 2) result.replace(at, 1, "\\0");
+  std::string result;
+  for (char const& c : text) result.append(c == '\0' ? "\\0" : &c, c == '\0' ? 2 : 1);
   return result;
 }
 
