@@ -636,7 +636,7 @@ TEST_CASE("a description is refused that its own checks would refuse, or that is
   CHECK(refusal<IdMap>(map(2, {{0, 5, 1}}, {{1, 0}})) == by_its_checks);
   CHECK(refusal<IdMap>(map(2, {{0, 5, 2}, {1, 9, 1}}, {})) == by_its_checks);
   CHECK(refusal<IdMap>(map(2, {}, {})) == by_its_checks);
-  CHECK(refusal<IdMap>(map(3, {}, {})) == no_kind);
+  CHECK(refusal<IdMap>(map(4, {}, {})) == no_kind);
   auto const command = [](std::vector<std::string> const& words, std::string const& variable,
                           cloister::Stdio const& streams, std::vector<Command::Kept> const& kept) {
     return encoded(words) + encoded(std::vector{std::pair{variable, "x"s}}) + encoded(std::optional{"/"s}) +

@@ -25,7 +25,7 @@ struct IdRange {
 // than what the caller may. Only ranges() over unprivileged ids is a wall.
 class IdMap {
  public:
-  enum class Kind : std::uint8_t { self, root, subordinate, ranges };
+  enum class Kind : std::uint8_t { self, root, ranges, subordinate };
 
   // The caller's effective ids to themselves: the default of a new user namespace. Needs no privilege.
   static IdMap self() { return IdMap{Kind::self}; }

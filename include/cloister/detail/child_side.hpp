@@ -14,12 +14,17 @@ struct ChildSide {
   ChildPlan const* plan;
   int channel;                // its end
   int parent_channel = -1;    // the parent's end, where the child still holds a copy
+  int parent = 0;             // its pid, in its own pid namespace
   int lifeline = -1;          // read end of a pipe whose write end only the parent holds; -1: PR_SET_PDEATHSIG instead
   std::uint64_t unshare_flags = 0;  // CLONE_NEW* that it was not cloned with
   bool waits_for_go = false;        // until the parent has written the id maps, or the thread that cloned it has ended
   bool shares_memory = false;       // a program before execve
   bool is_init = false;             // PID 1 of a new pid namespace
   bool joins_cgroup = false;        // it was not cloned into it
+  int init_program = -1;            // a program under a reaper: what PID 1 becomes,
+  void* second_stack = nullptr;     // the stack of PID 2, its lower end,
+  std::size_t stack_size = 0;
+  int* second_unfinished = nullptr; // and what the kernel clears when PID 2 lets go of our memory
   int root = -1;                    // the tree of a root that is a directory, once it is open
   int null = -1;                    // /dev/null, where it has been opened before the root changed
 };

@@ -12,7 +12,6 @@ namespace cloister::detail {
 // process by themselves. Ends at once when the lifeline is cut. No signal has a handler here.
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void run_init(ChildSide const& side, int main_pid) noexcept {
   sys::prctl(PR_SET_NAME, sys::arg("cloister-init"));
-  sys::prctl(PR_SET_DUMPABLE, 0);  // our memory is a copy of the host's: no business of those inside
   ChildPlan nothing_kept{};
   ChildSide self = side;
   self.plan = &nothing_kept;

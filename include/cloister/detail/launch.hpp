@@ -13,6 +13,7 @@
 #include "fork_guard.hpp"
 #include "hint.hpp"
 #include "init.hpp"
+#include "init_program.hpp"
 #include "proc.hpp"
 #include "setup.hpp"
 #include "thread.hpp"
@@ -310,13 +311,18 @@ class RobustList {
   args.child_tid = reinterpret_cast<std::uint64_t>(tid_address);
   args.exit_signal = SIGCHLD;
   RobustList const robust_list;
+  // Before there is anybody inside who could look at the init, whose memory is a copy of the host's.
+  int const dumpable = sys::prctl(PR_GET_DUMPABLE);
+  sys::prctl(PR_SET_DUMPABLE, 0);
   long pid = sys::clone3(&args);
   if (pid == -ENOSYS || pid == -EPERM) pid = sys::clone(args.flags | SIGCHLD, nullptr, static_cast<int*>(tid_address));
   require(side, pid, Step::reaper);
   if (pid > 0) {
+    drop_init_privileges(side);
     if (program) say_ready(side);
     run_init(side, static_cast<int>(pid));
   }
+  if (dumpable == 1) sys::prctl(PR_SET_DUMPABLE, 1);
   robust_list.register_again();
   if (side.lifeline >= 0) sys::close(std::exchange(side.lifeline, -1));  // it dies with its init
   if (program) become_program(side);
@@ -444,6 +450,7 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
   ChildSide side{};
   side.plan = &plan.child;
   side.channel = channel.child.get();
+  side.parent = sys::getpid();
   side.lifeline = lifeline.child.get();
   side.is_init = plan.new_pid();
   // A child that was not cloned with a pidfd may not end before we have opened one: its pid could come to mean another.
@@ -504,6 +511,53 @@ class ChildStack {
   void* base_;
 };
 
+// PID 2 of a program under a reaper. It shares the host's memory until its execve, as PID 1 does, and waits until that is a program of
+// its own that nobody inside may look into: by then nothing is left inside that could lead to the host's memory.
+struct SecondProcess {
+  ChildSide side;
+  int begun[2];  // a pipe
+};
+[[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void second_main(void* argument) noexcept {
+  SecondProcess const second = *static_cast<SecondProcess const*>(argument);
+  sys::close(second.begun[1]);
+  char none;
+  sys::read(second.begun[0], &none, 1);
+  become_program(second.side);
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void second_entry(void* argument) noexcept { second_main(argument); }
+
+// PID 1, once the world stands: starts PID 2 and becomes the init.
+[[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void become_init(ChildSide const& side) noexcept {
+  SecondProcess second{side, {-1, -1}};
+  require(side, sys::pipe2(second.begun, O_CLOEXEC), Step::reaper);
+  kernel::clone_args args{};
+  args.flags = kernel::clone_vm | kernel::clone_child_cleartid;
+  args.child_tid = reinterpret_cast<std::uint64_t>(side.second_unfinished);
+  args.exit_signal = SIGCHLD;
+  args.stack = reinterpret_cast<std::uint64_t>(side.second_stack);
+  args.stack_size = side.stack_size;
+  *side.second_unfinished = 1;
+  long pid = sys::clone3_on_stack(&args, second_entry, &second);
+  if (pid == -ENOSYS || pid == -EPERM) {
+    sys::ChildStart start{second_entry, &second};
+    pid = sys::clone_on_stack(args.flags | SIGCHLD, static_cast<char*>(side.second_stack) + side.stack_size, nullptr,
+                              side.second_unfinished, &start);
+  }
+  if (pid < 0) *side.second_unfinished = 0;
+  require(side, pid, Step::reaper);
+
+  drop_init_privileges(side);
+  mark_all_close_on_exec(side);
+  int const begun = sys::dup3(second.begun[1], init_begun, 0);
+  require(side, begun, Step::init_program);
+  require(side, sys::dup3(side.channel, init_channel, 0), Step::init_program);
+  sys::fcntl(2, F_SETFD, FD_CLOEXEC);
+  char const* const nothing[] = {nullptr};
+  char const* const name[] = {"cloister-init", nullptr};
+  // The pointers are on our own stack, which PID 2 does not use.
+  fail(side, {Step::init_program, -sys::execveat_fd(side.init_program, name, nothing), 0});
+}
+
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void program_main(void* argument) noexcept {
   ChildSide side = *static_cast<ChildSide const*>(argument);
   sys::close(side.parent_channel);
@@ -511,6 +565,7 @@ class ChildStack {
   join_cgroup(side);
   if (side.unshare_flags != 0) require(side, sys::unshare(side.unshare_flags), Step::unshare);
   set_up(side);
+  if (side.init_program >= 0) become_init(side);
   become_program(side);
 }
 CLOISTER_DETAIL_CHILD_SIDE inline void program_entry(void* argument) noexcept { program_main(argument); }
@@ -583,7 +638,8 @@ class KeptDumpable {
   int value_;
 };
 
-inline Running launch_sharing(Plan const& plan) {
+// `init_program`: what PID 1 becomes under a reaper; empty without one.
+inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_program) {
   bool const passing_thread = plan.child.dies_with_parent && !started_by_main_thread();
   bool const waits = plan.child.parent_writes_maps || passing_thread;
   Running running;
@@ -594,11 +650,20 @@ inline Running launch_sharing(Plan const& plan) {
   ChildSide side{};
   side.plan = &plan.child;
   side.channel = channel.child.get();
+  side.parent = sys::getpid();
   side.parent_channel = running.channel.get();
   side.is_init = plan.new_pid();
   side.shares_memory = true;
   side.waits_for_go = waits;
   side.unshare_flags = unshared_later(plan.child);
+  std::optional<ChildStack> second_stack;
+  int second_unfinished = 0;
+  if (init_program) {
+    side.init_program = init_program.get();
+    side.second_stack = second_stack.emplace().base();
+    side.stack_size = ChildStack::size;
+    side.second_unfinished = &second_unfinished;
+  }
 
   SharingClone clone;
   kernel::clone_args& args = clone.args.common;
@@ -630,10 +695,14 @@ inline Running launch_sharing(Plan const& plan) {
     birth.pid = static_cast<int>(clone.result);
     birth.pidfd = above_stdio(clone.pidfd);
     channel.child.reset();
-    if (waits) {
-      auto const let_go = [&] {
-        while (__atomic_load_n(&clone.unfinished, __ATOMIC_ACQUIRE) != 0) sys::futex_wait(&clone.unfinished, 1);
+    auto const let_go = [&]() noexcept {
+      auto const wait_for = [](int& word) {
+        while (__atomic_load_n(&word, __ATOMIC_ACQUIRE) != 0) sys::futex_wait(&word, 1);
       };
+      if (waits) wait_for(clone.unfinished);
+      wait_for(second_unfinished);
+    };
+    if (waits) {
       try {
         write_maps_if_asked(plan, birth);
         if (plan.child.ids_change) dumpable.emplace();
@@ -643,19 +712,34 @@ inline Running launch_sharing(Plan const& plan) {
         let_go();
         throw;
       }
-      let_go();
     }
+    let_go();
   }
   // It has become the program, or it has failed and said so before it ended: there is nothing to wait for.
-  Received const last_words = receive_message(running.channel.get());
+  Received last_words = receive_message(running.channel.get());
   if (last_words.status > 0 && last_words.message.kind == MessageKind::failed) {
     (void)birth.reap();
     throw_failure(plan, {last_words.message.step, last_words.message.value, last_words.message.item}, Error::Side::child);
   }
-  running.channel = HostOnlyDescriptor{};
+  if (!init_program) running.channel = HostOnlyDescriptor{};
   running.pid = std::exchange(birth.pid, -1);
   running.pidfd = std::move(birth.pidfd);
+  if (last_words.status > 0) running.early.push_back(std::move(last_words));  // a program that is over already
   return running;
+}
+
+// Under a reaper PID 1 becomes a program of ours as well, unless the machine forbids memory to be executed, or there is none for its
+// architecture: then it is a forked copy.
+inline Running launch_under_reaper(Plan const& plan) {
+  static std::atomic<bool> is_refused{false};
+  if (!is_refused.load(std::memory_order_relaxed))
+    if (FileDescriptor const init_program = make_init_program()) try {
+        return launch_sharing(plan, init_program);
+      } catch (Error const& error) {
+        if (error.step() != name_of(Step::init_program)) throw;
+        is_refused.store(true, std::memory_order_relaxed);
+      }
+  return launch_by_fork(plan, Body{nullptr, nullptr});
 }
 
 inline Running launch_program(Plan& plan, Stdio const& streams) {
@@ -663,7 +747,7 @@ inline Running launch_program(Plan& plan, Stdio const& streams) {
   if (streams.in.kind() == Redirect::Kind::pipe) plan.set_stream(0, (in = make_pipe()).read.get());
   if (streams.out.kind() == Redirect::Kind::pipe) plan.set_stream(1, (out = make_pipe()).write.get());
   if (streams.err.kind() == Redirect::Kind::pipe) plan.set_stream(2, (err = make_pipe()).write.get());
-  Running running = plan.child.reaper ? launch_by_fork(plan, Body{nullptr, nullptr}) : launch_sharing(plan);
+  Running running = plan.child.reaper ? launch_under_reaper(plan) : launch_sharing(plan, {});
   running.in = std::move(in.write);
   running.out = std::move(out.read);
   running.err = std::move(err.read);

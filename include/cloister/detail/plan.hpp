@@ -29,7 +29,7 @@ enum class Step : std::uint8_t {
   private_mounts, scratch, open_root, mount_root, bind, mount_proc, mount_sysfs, mount_tmpfs, mount_dev, mount_mqueue, mount_overlay,
   put_file, symlink, make_directory, pivot_root,
   forbid_nesting, resource_limit, drop_capabilities, no_new_privs, seccomp, cgroup,
-  setsid, setpgid, open_null, streams, keep_fd, close_descriptors, chdir, execve, reaper,
+  setsid, setpgid, open_null, streams, keep_fd, close_descriptors, chdir, execve, reaper, init_program,
   read_result, memfd, write_result
 };
 
@@ -87,6 +87,7 @@ constexpr char const* name_of(Step step) noexcept {
     case Step::chdir: return "chdir";
     case Step::execve: return "execve";
     case Step::reaper: return "start under the reaper";
+    case Step::init_program: return "execute the init";
     case Step::read_result: return "read result";
     case Step::memfd: return "memfd_create";
     case Step::write_result: return "write result";

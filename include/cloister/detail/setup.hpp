@@ -77,6 +77,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline void die_with_parent(ChildSide const& side) no
     ::timespec const now{};
     if (sys::poll(&cut, 1, &now) > 0) sys::exit(128 + SIGKILL);
   }
+  // A forked copy of the parent may hold the channel open; in a pid namespace below the parent's there is no parent to be seen.
+  int const parent = sys::getppid();
+  if (parent != 0 && parent != side.parent) sys::exit(128 + SIGKILL);
   char byte;
   if (sys::recv(side.channel, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) sys::exit(128 + SIGKILL);
 }
@@ -266,6 +269,12 @@ CLOISTER_DETAIL_CHILD_SIDE inline void drop_capabilities(ChildSide const& side) 
     data[part].inheritable = 0;
   }
   require(side, sys::capset(&header, data), Step::drop_capabilities);
+}
+
+// An init needs none of them. Limits and filters are not for it: it is no code of the caller's.
+CLOISTER_DETAIL_CHILD_SIDE inline void drop_init_privileges(ChildSide const& side) noexcept {
+  if (side.plan->drops_capabilities) drop_capabilities(side);
+  if (side.plan->no_new_privs) require(side, sys::prctl(PR_SET_NO_NEW_PRIVS, 1), Step::no_new_privs);
 }
 
 // In the process that the callable or program is, last of all. Limits come first, because a higher one takes a capability; the filter

@@ -145,7 +145,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline int fcntl(int fd, int command, long argument =
 CLOISTER_DETAIL_CHILD_SIDE inline int ioctl(int fd, unsigned long request, long argument = 0) noexcept {
   return static_cast<int>(call(SYS_ioctl, fd, static_cast<long>(request), argument));
 }
-inline int pipe2(int (&ends)[2], int flags) noexcept { return static_cast<int>(call(SYS_pipe2, arg(ends), flags)); }
+CLOISTER_DETAIL_CHILD_SIDE inline int pipe2(int (&ends)[2], int flags) noexcept { return static_cast<int>(call(SYS_pipe2, arg(ends), flags)); }
 inline int memfd_create(char const* name, unsigned flags) noexcept {
   return static_cast<int>(call(SYS_memfd_create, arg(name), flags));
 }
@@ -333,6 +333,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline int setpgid(int pid, int group) noexcept {
 }
 CLOISTER_DETAIL_CHILD_SIDE inline int execve(char const* path, char const* const* argv, char const* const* envp) noexcept {
   return static_cast<int>(call(SYS_execve, arg(path), arg(argv), arg(envp)));
+}
+// Executes the file of a descriptor.
+CLOISTER_DETAIL_CHILD_SIDE inline int execveat_fd(int fd, char const* const* argv, char const* const* envp) noexcept {
+  return static_cast<int>(call(SYS_execveat, fd, arg(""), arg(argv), arg(envp), AT_EMPTY_PATH));
 }
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void exit(int status) noexcept {
   for (;;) call(SYS_exit_group, status);

@@ -65,7 +65,7 @@ struct codec<T> {
     to.put(value.inside());
   }
   static IdMap decode(Decoder& from) {
-    auto const kind = detail::kind_from(from, IdMap::Kind::ranges);
+    auto const kind = detail::kind_from(from, IdMap::Kind::subordinate);
     auto uids = from.get<std::vector<IdRange>>();
     auto gids = from.get<std::vector<IdRange>>();
     auto const inside = from.get<std::optional<std::pair<std::uint32_t, std::uint32_t>>>();
