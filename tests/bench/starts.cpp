@@ -324,17 +324,94 @@ void measure_programs(Options const& options, Table const& table) {
 }
 
 // What else starts children.
+void spawn_and_reap(std::vector<std::string> words, posix_spawnattr_t const* attributes = nullptr,
+                    posix_spawn_file_actions_t const* actions = nullptr) {
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  pid_t pid = 0;
+  require(::posix_spawnp(&pid, pointers[0], actions, attributes, pointers.data(), environ) == 0, "posix_spawn");
+  reap_one(P_PID, static_cast<id_t>(pid));
+}
+
+// What the library does for a program without namespaces, as far as posix_spawn can be told to: every signal to its default and
+// unblocked, no descriptor but 0, 1 and 2, and a pidfd to wait by.
+class SpawnByHand {
+ public:
+  SpawnByHand() {
+    sigset_t all, none;
+    ::sigfillset(&all);
+    ::sigemptyset(&none);
+    require(::posix_spawnattr_init(&attributes_) == 0, "posix_spawnattr_init");
+    ::posix_spawnattr_setsigdefault(&attributes_, &all);
+    ::posix_spawnattr_setsigmask(&attributes_, &none);
+    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    require(::posix_spawn_file_actions_init(&actions_) == 0, "posix_spawn_file_actions_init");
+#if __GLIBC_PREREQ(2, 34)
+    ::posix_spawn_file_actions_addclosefrom_np(&actions_, 3);
+#endif
+  }
+  ~SpawnByHand() {
+    ::posix_spawn_file_actions_destroy(&actions_);
+    ::posix_spawnattr_destroy(&attributes_);
+  }
+  SpawnByHand(SpawnByHand const&) = delete;
+
+  void operator()(std::string const& program) const {
+    char* words[] = {const_cast<char*>(program.c_str()), nullptr};
+    pid_t pid = 0;
+    require(::posix_spawn(&pid, words[0], &actions_, &attributes_, words, environ) == 0, "posix_spawn");
+    int const pidfd = sys::pidfd_open(pid);
+    require(pidfd >= 0, "pidfd_open");
+    reap_one(static_cast<idtype_t>(kernel::p_pidfd), static_cast<id_t>(pidfd));
+    sys::close(pidfd);
+  }
+
+ private:
+  posix_spawnattr_t attributes_;
+  posix_spawn_file_actions_t actions_;
+};
+
+// A tool that is missing, or that may not do this here, gives no row.
+bool works(std::vector<std::string> const& words) {
+  std::string command;
+  for (std::string const& word : words) command += word + ' ';
+  return std::system((command + ">/dev/null 2>&1").c_str()) == 0;
+}
+
 void measure_others(Options const& options, Table const& table) {
+  cloister::Command const command{options.program};
+  bool const root = ::geteuid() == 0;
   for (std::size_t resident : {std::size_t{0}, options.resident})
     in_fresh_process([&] {
       become_large(resident);
-      table.row(fmt::format("fork(), {} MiB", resident), [] { Floor{0}.by_fork(); });
-      table.row(fmt::format("posix_spawn() of the program, {} MiB", resident), [&] {
-        pid_t pid = 0;
-        char* words[] = {const_cast<char*>(options.program.c_str()), nullptr};
-        require(::posix_spawn(&pid, words[0], nullptr, nullptr, words, environ) == 0, "posix_spawn");
-        reap_one(P_PID, static_cast<id_t>(pid));
-      });
+      auto const named = [&](char const* what) { return fmt::format("{}, {} MiB", what, resident); };
+      table.row(named("fork()"), [] { Floor{0}.by_fork(); });
+      table.row(named("posix_spawn() of the program"), [&] { spawn_and_reap({options.program}); });
+
+      SpawnByHand const by_hand;
+      Library const plain{};
+      table.row(named("against posix_spawn() and the same work by hand"), 1.0, [&] { by_hand(options.program); },
+                [&] { plain.program(command); });
+
+      Library seven{};  // root needs no user namespace
+      seven.isolation.unshare = cloister::CloneFlags::all() - ns::time;
+      if (root) seven.isolation.unshare -= ns::user;
+      std::vector<std::string> unshare{"unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup"};
+      if (!root) unshare.insert(unshare.end(), {"--user", "--map-current-user"});
+      unshare.push_back(options.program);
+      seven.isolation.loopback = cloister::Loopback::down;
+      if (works(unshare))
+        table.row(named("against unshare(1), the same namespaces"), 0.5, [&] { spawn_and_reap(unshare); },
+                  [&] { seven.program(command); });
+
+      Library all_but_time{seven};  // bwrap makes a user namespace for root too
+      all_but_time.isolation.unshare |= ns::user;
+      all_but_time.isolation.loopback = cloister::Loopback::up;
+      std::vector<std::string> const bwrap{"bwrap", "--unshare-all", "--bind", "/", "/", "--die-with-parent", options.program};
+      if (works(bwrap))
+        table.row(named("against bwrap, the same namespaces, its root bound"), 1.0 / 3, [&] { spawn_and_reap(bwrap); },
+                  [&] { all_but_time.program(command); });
     });
 }
 
