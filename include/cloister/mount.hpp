@@ -158,7 +158,7 @@ class Mount {
       : kind_(kind), target_(detail::checked_path("mounts", "target", target)), source_(std::move(source)) {
     if (target_.front() != '/') detail::refuse_path("mounts", "target", target_, "is not absolute");
     if (("/" + target_ + "/").find("/../") != std::string::npos) detail::refuse_path("mounts", "target", target_, "has a \"..\" in it");
-    if (target_.find_first_not_of("/.") == std::string::npos)
+    if (target_.find_first_not_of("/.") == std::string::npos && target_.find("..") == std::string::npos)
       detail::refuse_path("mounts", "target", target_, "is the root itself, which is for Isolation::root to say");
   }
   Mount with(bool Mount::*verb, char const* name, bool has_meaning) const {
