@@ -102,8 +102,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline int parent_of(ChildFiles const& files, int roo
     copy_until(path, target, end);
     int next = open_in(root, path, O_DIRECTORY);
     if (next == -ENOENT) {
+      // EEXIST: another child makes the same one, or a symlink leads to nowhere.
       int const made = sys::mkdirat(above, path + (begin - target) + 1, 0755);
-      next = made < 0 ? made : open_in(root, path, O_DIRECTORY);
+      next = made < 0 && made != -EEXIST ? made : open_in(root, path, O_DIRECTORY);
     }
     close_unless(above, root);
     if (next < 0) return next;
