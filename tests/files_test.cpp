@@ -591,3 +591,489 @@ TEST_CASE("children that make the same directories at once do not disturb one an
     CHECK(done.load() == 4);
   }
 }
+
+// --- Files
+
+TEST_CASE("a file has its content, is plain in an empty root, and elsewhere leaves the host's as it is") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const hosts = place.make_file("hosts", "of the host");
+  std::string const large(5 * 1024 * 1024, 'x');
+  Unchanged const unchanged;
+  for (Where const where : everywhere)
+    for (Kind const& kind : worlds()) {
+      CAPTURE(kind.name);
+      CAPTURE(name_of(where));
+      Isolation const host = world_of(kind, {Mount::file(hosts, "of the child")});
+      CHECK(on(where, [&] { return read_inside(kind, host, hosts); }) == "of the child");
+      Isolation const empty = world_of(
+          kind, with_system({Mount::file("/etc/motd", "welcome\n"), Mount::file("/etc/none", "")}), Root::empty());
+      CHECK(on(where, [&] { return read_inside(kind, empty, "/etc/motd"); }) == "welcome\n");
+      CHECK(on(where, [&] { return read_inside(kind, empty, "/etc/none"); }) == "");
+    }
+  CHECK(read_file(hosts) == "of the host");
+
+  for (Root const& root : {Root::host(), Root::empty()}) {
+    CAPTURE(to_string(root));
+    CHECK(run(world({Mount::file(hosts, large)}, root), [&] { return content(hosts) == large; }));
+    CHECK(run(world({Mount::file(hosts, "a\0b"s)}, root), [&] { return content(hosts); }) == "a\0b"s);
+  }
+}
+
+TEST_CASE("a file is 0644, and executable where it says so, whichever root it is in") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const path = place.make_file("name", "of the host", 0600);
+  std::string const script = "#!/bin/sh\necho run\n";
+  for (Root const& root : {Root::host(), Root::empty()}) {
+    CAPTURE(to_string(root));
+    auto const mode = [&](Mount const& mount) { return run(world({mount}, root), [&] { return mode_of(path); }); };
+    CHECK(mode(Mount::file(path, "x")) == "0644");
+    CHECK(mode(Mount::file(path, "x").executable()) == "0755");
+    CHECK(mode(Mount::file(path, "x").mode(0400)) == "0400");
+    CHECK(mode(Mount::file(path, "x").mode(0751).executable()) == "0751");
+    CHECK(mode(Mount::file(path, "x").mode(04711)) == "4711");
+    std::vector<Mount> const one{Mount::file(path, script).executable()};
+    bool const own = root.kind() == Root::Kind::empty;
+    CHECK(run(world(own ? with_system(one) : one, root), Command{path}).out == "run\n");
+    std::vector<Mount> const other{Mount::file(path, script).mode(0755)};
+    if (!own) CHECK(caught<Error>([&] { (void)run(world(other, root), Command{path}); }).code().value() == EACCES);
+  }
+}
+
+TEST_CASE("a file may be written by the child, unless it is read_only, and that is gone with it") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const path = place.make_file("name", "of the host", 0666);
+  auto const overwrite = [&] { return write_file(path, "changed") ? content(path) : std::strerror(errno); };
+  for (Root const& root : {Root::host(), Root::empty().writable()}) {
+    CAPTURE(to_string(root));
+    CHECK(run(world({Mount::file(path, "x")}, root), overwrite) == "changed");
+    CHECK(run(world({Mount::file(path, "x").read_only()}, root), overwrite) == "Read-only file system");
+  }
+  CHECK(read_file(path) == "of the host");
+}
+
+TEST_CASE("of two files at one place the later is seen, and one can go into a tmpfs and over a bind") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const name = place.make_file("name", "of the host");
+  std::vector<Mount> const mounts{Mount::file("/a", "1"),          Mount::file("/a", "2"),
+                                  Mount::tmpfs("/t", 1 << 20),     Mount::file("/t/in", "3"),
+                                  Mount::bind(place.path(), "/b"), Mount::file("/b/name", "4")};
+  CHECK(run(world(mounts, Root::empty()), [] { return content("/a") + content("/t/in") + content("/b/name"); }) ==
+        "234");
+  CHECK(read_file(name) == "of the host");
+}
+
+TEST_CASE("symlinks and directories have what they were given, and may be there already") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  std::vector<Mount> const mounts{
+      Mount::symlink("usr/bin", "/bin"),     Mount::symlink("usr/bin", "/bin"),      Mount::directory("/plain"),
+      Mount::directory("/open").mode(01777), Mount::directory("/group").mode(02770), Mount::directory("/shut").mode(0),
+      Mount::directory("/plain").mode(0700)};
+  CHECK(run(world(mounts, Root::empty()), [] {
+          return test::detail::link_target("/bin") + " " + mode_of("/plain") + " " + mode_of("/open") + " " +
+                 mode_of("/group") + " " + mode_of("/shut");
+        }) == "usr/bin 0755 1777 2770 0000");
+  check_refused({Mount::symlink("a", "/x"), Mount::symlink("b", "/x")}, Root::empty(), EEXIST, "symlink",
+                {"/x to b", "something else is there"});
+  check_refused({Mount::directory("/x"), Mount::symlink("b", "/x")}, Root::empty(), EEXIST, "symlink", {"/x to b"});
+  check_refused({Mount::file("/x", ""), Mount::directory("/x")}, Root::empty(), ENOTDIR, "mkdir", {"/x"});
+}
+
+TEST_CASE("the caller's umask changes no mode, and is the child's again afterwards") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  int const status = expectations([] {
+    ::umask(077);
+    for (Kind const& kind : worlds()) {
+      if (kind.program) continue;
+      about = kind.name;
+      std::string const seen =
+          run(world_of(kind, {Mount::directory("/a/b"), Mount::file("/f", ""), Mount::tmpfs("/t", 4096), Mount::dev()},
+                       Root::empty()),
+              [] {
+                unsigned const mask = ::umask(0);
+                return mode_of("/") + mode_of("/a") + mode_of("/a/b") + mode_of("/f") + mode_of("/t") +
+                       mode_of("/dev") + mode_of("/dev/shm") + mode_of("/dev/pts") + " " + std::to_string(mask);
+              });
+      EXPECT(seen == "07550755075506441777075517770755 63");
+    }
+    EXPECT(::umask(0) == 077);
+  });
+  CHECK(status == 0);
+}
+
+// --- Overlays
+
+namespace {
+
+// An overlay in a user namespace copies no file of an id that it does not have.
+void give_to_children(std::vector<std::string> const& paths) {
+  for (std::string const& path : paths)
+    if (is_root() && ::chown(path.c_str(), 100000, 100000) != 0)
+      throw std::system_error(errno, std::system_category(), "chown " + path);
+}
+
+}  // namespace
+
+TEST_CASE("an overlay shows its lower directory and keeps changes in memory, in children of every kind") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const lower = place.make_directory("lower", 0777);
+  place.make_file("lower/name", "of the host", 0666);
+  give_to_children({lower, lower + "/name"});
+  Unchanged const unchanged;
+  for (Where const where : everywhere)
+    for (Kind const& kind : worlds()) {
+      CAPTURE(kind.name);
+      CAPTURE(name_of(where));
+      for (Root const& root : {Root::host(), Root::empty()}) {
+        std::string const target = root.kind() == Root::Kind::host ? lower : "/merged";
+        CAPTURE(target);
+        std::vector<Mount> const one{Mount::overlay(lower, target)};
+        Isolation const isolation = world_of(kind, root.kind() == Root::Kind::host ? one : with_system(one), root);
+        CHECK(on(where, [&] { return read_inside(kind, isolation, target + "/name"); }) == "of the host");
+        if (kind.program) {
+          std::string const script = "echo changed > name; echo x > new; mkdir -p d/e; cat name new; ls -d d/e";
+          CHECK(run(isolation, Command{"sh", "-c", script}.cwd(target)).out == "changed\nx\nd/e\n");
+        } else {
+          CHECK(run(isolation, [&] {
+                  write_file(target + "/name", "changed");
+                  write_file(target + "/new", "x");
+                  return content(target + "/name") + content(target + "/new");
+                }) == "changedx");
+        }
+      }
+    }
+  CHECK(names(lower) == "name");
+  CHECK(read_file(lower + "/name") == "of the host");
+}
+
+TEST_CASE("a directory that the child removes and makes again in an overlay is empty") {
+  // For which the file system keeps a note, in attributes that not every caller may write.
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const lower = place.make_directory("lower", 0777);
+  place.make_directory("lower/d", 0777);
+  place.make_file("lower/d/name", "", 0666);
+  give_to_children({lower, lower + "/d", lower + "/d/name"});
+  auto const again = [] {
+    if (::unlink("/m/d/name") != 0 || ::rmdir("/m/d") != 0 || ::mkdir("/m/d", 0755) != 0)
+      return std::strerror(errno) + ""s;
+    return "made again:" + names("/m/d");
+  };
+  // tmpfs has the attributes since Linux 6.6.
+  for (Kind const& kind : worlds())
+    if (!kind.program) {
+      CAPTURE(kind.name);
+      std::string const result = run(world_of(kind, {Mount::overlay(lower, "/m")}, Root::empty()), again);
+      CHECK((result == "made again:" || result == std::strerror(EIO)));
+    }
+  int const status = privileged_expectations([&] {
+    std::string const result =
+        run(Isolation{.unshare = mnt, .root = Root::empty(), .mounts = {Mount::overlay(lower, "/m")}}, again);
+    if (!EXPECT(result == "made again:")) ::dprintf(complaints, "%s\n", result.c_str());
+  });
+  CHECK(status == 0);
+  CHECK(names(lower + "/d") == "name");
+}
+
+TEST_CASE("an overlay over a directory has the permissions that the directory has") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  for (unsigned const mode : {0755u, 01777u, 0700u}) {
+    std::string const lower = place.make_directory("lower" + std::to_string(mode), mode);
+    CHECK(run(world({Mount::overlay(lower, "/m")}, Root::empty()), [] { return mode_of("/m"); }) == mode_of(lower));
+  }
+}
+
+TEST_CASE("an overlay keeps changes in its upper directory, and the lower one is as it was") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  // An upper directory must be writable for the child, whose ids may be others.
+  for (Kind const& kind : worlds()) {
+    if (is_root() && kind.flags.contains(user)) continue;
+    CAPTURE(kind.name);
+    Directory const here;
+    std::string const lower = here.make_directory("lower");
+    here.make_file("lower/name", "of the host", 0644);
+    here.make_file("lower/other", "", 0644);
+    std::string const upper = here.make_directory("upper"), work = here.make_directory("work");
+    Mount const overlay = Mount::overlay(lower, upper, work, "/merged");
+    Isolation isolation = world_of(kind, with_system({overlay}), Root::empty());
+    if (kind.program)
+      CHECK(run(isolation, Command{"sh", "-c", "echo changed > /merged/name; echo x > /merged/new; rm /merged/other"})
+                .status.success());
+    else
+      run(isolation, [] {
+        write_file("/merged/name", "changed\n");
+        write_file("/merged/new", "x\n");
+        ::unlink("/merged/other");
+      });
+    CHECK(read_file(upper + "/name") == "changed\n");
+    CHECK(read_file(upper + "/new") == "x\n");
+    CHECK(read_file(lower + "/name") == "of the host");
+    CHECK(names(lower) == "name other");
+    isolation.mounts.back() = overlay.read_only();
+    CHECK(read_inside(kind, isolation, "/merged/name") == "changed\n");
+    if (!kind.program) {
+      CHECK(run(isolation, [] { return names("/merged"); }) == "name new");
+      CHECK(run(isolation, [] { return opening("/merged/more", O_WRONLY | O_CREAT); }) == EROFS);
+    }
+    ::chmod((work + "/work").c_str(), 0700);  // the kernel leaves it without any permission
+  }
+}
+
+TEST_CASE("an overlay whose work directory is on another file system than the upper one is refused by the caller") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const lower = place.make_directory("lower"), upper = place.make_directory("upper"),
+                    work = place.make_directory("work");
+  Isolation const isolation{
+      .unshare = mnt, .root = Root::empty(), .mounts = {Mount::overlay(lower, upper, work, "/m")}};
+  int const status = privileged_expectations([&] {
+    EXPECT(::mount("tmpfs", work.c_str(), "tmpfs", 0, nullptr) == 0);
+    for (bool const program : {false, true})
+      EXPECT(fails_with(EXDEV, "mount overlay", [&] { throw refused(isolation, program); },
+                        {"cloister: mount overlay " + work + " on /m: ",
+                         "the work directory must be on the same file system as " + upper}));
+    EXPECT(::umount(work.c_str()) == 0);
+    EXPECT(::mount(work.c_str(), work.c_str(), nullptr, MS_BIND, nullptr) == 0);
+    for (bool const program : {false, true})
+      EXPECT(fails_with(EINVAL, "mount overlay", [&] { throw refused(isolation, program); },
+                        {lower + " on /m (in the child): ", "two directories of one mount, neither inside the other"}));
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("an overlay whose upper or work directory is missing names that one, also if its lower one is optional") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const there = place.make_directory("there"), missing = place / "missing";
+  for (bool const optional : {false, true}) {
+    auto const overlay = [&](std::string const& upper, std::string const& work) {
+      Mount const mount = Mount::overlay(there, upper, work, "/m");
+      return std::vector<Mount>{optional ? mount.optional() : mount};
+    };
+    check_refused(overlay(missing, there), Root::empty(), ENOENT, "mount overlay", {missing + " on /m"});
+    check_refused(overlay(there, missing), Root::empty(), ENOENT, "mount overlay", {missing + " on /m"});
+  }
+  std::string const file = place.make_file("file", "");
+  check_refused({Mount::overlay(file, "/m")}, Root::empty(), ENOTDIR, "mount overlay", {file + " on /m"});
+  CHECK(run(world({Mount::overlay(missing, missing, missing, "/m").optional()}, Root::empty()),
+            [] { return names("/"); }) == "");
+}
+
+// --- tmpfs
+
+TEST_CASE("a tmpfs holds so many bytes and files, and no more") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  for (Kind const& kind : worlds()) {
+    if (kind.program) continue;
+    CAPTURE(kind.name);
+    std::vector<Mount> const mounts{Mount::tmpfs("/t", 1 << 20), Mount::tmpfs("/small", 1)};
+    auto const [bytes, files, error] = run(world_of(kind, mounts, Root::empty()), [] {
+      int const fd = ::open("/t/x", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+      std::string const part(4096, 'x');
+      long written = 0;
+      for (ssize_t size; (size = ::write(fd, part.data(), part.size())) > 0;) written += size;
+      int const full = errno;
+      ::ftruncate(fd, 0);
+      int count = 1;
+      for (; count < 100'000; ++count)
+        if (opening("/t/" + std::to_string(count), O_WRONLY | O_CREAT) != 0) break;
+      return std::tuple{written, count, full};
+    });
+    CHECK(bytes <= 1 << 20);
+    CHECK(bytes >= 1 << 19);
+    CHECK(error == ENOSPC);
+    CHECK(files > 100);
+    CHECK(files <= 1024 + 64);
+  }
+}
+
+TEST_CASE("a tmpfs is for everybody, nosuid, nodev and noexec, unless said otherwise") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::vector<Mount> const mounts{Mount::tmpfs("/plain", 4096), Mount::tmpfs("/exec", 4096).executable().mode(0711),
+                                  Mount::tmpfs("/ro", 4096).read_only(), Mount::directory("/ro/made")};
+  std::vector<MountLine> const lines = mount_lines_of(world(mounts, Root::empty()));
+  for (char const* target : {"/plain", "/exec", "/ro"}) {
+    MountLine const line = mount_on(lines, target);
+    CHECK(line.type == "tmpfs");
+    CHECK(line.has("nosuid"));
+    CHECK(line.has("nodev"));
+    CHECK(line.has("noexec") == (target != "/exec"s));
+    CHECK(line.has("ro") == (target == "/ro"s));
+  }
+  CHECK(run(world(mounts, Root::empty()), [] { return mode_of("/plain") + mode_of("/exec") + names("/ro"); }) ==
+        "17770711made");
+  std::string const script = "#!/bin/sh\necho run\n";
+  std::string const try_it = "printf '%s' \"$1\" > $0/x; chmod +x $0/x; $0/x";
+  CHECK(run(world(with_system(mounts), Root::empty()), Command{"sh", "-c", try_it, "/exec", script}).out == "run\n");
+  CHECK_FALSE(
+      run(world(with_system(mounts), Root::empty()), Command{"sh", "-c", try_it, "/plain", script}).status.success());
+}
+
+// --- Devices and what the kernel shows
+
+TEST_CASE("the devices of dev() work, in children of every kind") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Unchanged const unchanged;
+  for (Where const where : everywhere)
+    for (Kind const& kind : worlds()) {
+      CAPTURE(kind.name);
+      CAPTURE(name_of(where));
+      for (bool const own_root : {false, true}) {
+        Isolation const isolation =
+            own_root ? world_of(kind, with_system({Mount::dev()}), Root::empty()) : world_of(kind, {Mount::dev()});
+        if (kind.program) {
+          std::string const script =
+              "head -c 3 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c; echo x > /dev/null && echo ok";
+          CHECK(on(where, [&] { return run(isolation, Command{"sh", "-c", script}).out; }) == "3\n3\nok\n");
+          continue;
+        }
+        std::string const seen = on(where, [&] {
+          return run(isolation, [] {
+            std::string text = names("/dev");
+            for (char const* name : {"null", "zero", "full", "random", "urandom"})
+              text += "; " + std::to_string(opening("/dev/"s + name, O_RDWR));
+            int const full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+            text += ::write(full, "x", 1) < 0 && errno == ENOSPC ? "; full" : "; not full";
+            text += "; " + std::to_string(opening("/dev/new", O_WRONLY | O_CREAT));
+            text += "; " + std::to_string(opening("/dev/shm/new", O_WRONLY | O_CREAT));
+            return text;
+          });
+        });
+        CHECK(seen == "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero; 0; 0; 0; 0; 0; full; " +
+                          std::to_string(EROFS) + "; 0");
+      }
+    }
+}
+
+TEST_CASE("a dev() has pseudo terminals of its own") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  for (Kind const& kind : worlds()) {
+    if (kind.program) continue;
+    CAPTURE(kind.name);
+    CHECK(run(world_of(kind, {Mount::dev()}, Root::empty()), [] {
+            int const master = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+            if (master < 0) return "posix_openpt: "s + std::strerror(errno);
+            if (::unlockpt(master) != 0) return "unlockpt: "s + std::strerror(errno);
+            char name[64];
+            if (::ptsname_r(master, name, sizeof name) != 0) return "ptsname: "s + std::strerror(errno);
+            int const slave = ::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+            if (slave < 0) return name + ": "s + std::strerror(errno);
+            if (::write(slave, "hello", 5) != 5) return "write"s;
+            char text[5];
+            if (::read(master, text, sizeof text) != 5) return "read"s;
+            return name + " "s + std::string(text, 5);
+          }) == "/dev/pts/0 hello");
+  }
+}
+
+TEST_CASE("a device of the host that is not what its name says is an Error, and so is one that is missing") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  int const status = privileged_expectations([] {
+    std::string const saved = "/tmp";
+    EXPECT(::mount("tmpfs", saved.c_str(), "tmpfs", 0, nullptr) == 0);
+    for (char const* name : {"null", "zero", "full", "random", "urandom", "tty"}) {
+      EXPECT(write_file(saved + "/" + name, ""));
+      EXPECT(::mount(("/dev/"s + name).c_str(), (saved + "/" + name).c_str(), nullptr, MS_BIND, nullptr) == 0);
+    }
+    EXPECT(::mount(saved.c_str(), "/dev", nullptr, MS_BIND | MS_REC, nullptr) == 0);
+    auto const start = [&](CloneFlags more) {
+      return [more] { run(Isolation{.unshare = mnt | more, .root = Root::empty(), .mounts = {Mount::dev()}}, [] {}); };
+    };
+    start({})();
+    {
+      Unchanged const unchanged;
+      for (CloneFlags const more : {CloneFlags{}, CloneFlags(user)}) {
+        about = to_string(more);
+        EXPECT(::mount("/proc/self/status", "/dev/null", nullptr, MS_BIND, nullptr) == 0);
+        EXPECT(fails_with(
+            ENODEV, "mount dev", start(more),
+            {"on /dev (in the child): No such device", "a device of the host's /dev is not what its name says"}));
+        EXPECT(::umount("/dev/null") == 0);
+        EXPECT(::mount("/dev/zero", "/dev/full", nullptr, MS_BIND, nullptr) == 0);
+        EXPECT(fails_with(ENODEV, "mount dev", start(more), {"is not what its name says"}));
+        EXPECT(::umount("/dev/full") == 0);
+      }
+      EXPECT(unchanged.changes().empty());
+    }
+    EXPECT(::umount("/dev/tty") == 0 && ::umount((saved + "/tty").c_str()) == 0 && ::unlink("/dev/tty") == 0);
+    EXPECT(fails_with(ENOENT, "mount dev", start({}), {"on /dev (in the child)", "the source does not exist"}));
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a proc shows the child's pid namespace, and is refused without one, which the hint says") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  for (Kind const& kind : worlds()) {
+    if (!kind.flags.contains(pid)) continue;
+    CAPTURE(kind.name);
+    Isolation const isolation = world_of(kind, with_system({Mount::proc()}), Root::empty());
+    std::string const number = kind.reaper() ? "2" : "1";
+    if (kind.program)
+      CHECK(run(isolation, Command{"readlink", "/proc/self"}).out == number + "\n");
+    else
+      CHECK(run(isolation, [] { return test::detail::link_target("/proc/self"); }) == number);
+  }
+  SKIP_UNLESS(user_namespaces(), "no user namespaces");
+  int const status = unprivileged_expectations([] {
+    ::prctl(PR_SET_DUMPABLE, 1);
+    Unchanged const unchanged;
+    for (bool const program : {false, true})
+      EXPECT(fails_with(
+          EPERM, "mount proc",
+          [&] { throw refused({.unshare = user | mnt, .root = Root::empty(), .mounts = {Mount::proc()}}, program); },
+          {"mount proc on /proc (in the child)", "only one's own may be mounted: add pid"}));
+    EXPECT(fails_with(
+        EPERM, "mount sysfs",
+        [&] { throw refused({.unshare = user | mnt, .root = Root::empty(), .mounts = {Mount::sysfs()}}, false); },
+        {"on /sys", "only one's own may be mounted: add net"}));
+    EXPECT(fails_with(
+        EPERM, "mount mqueue",
+        [&] { throw refused({.unshare = user | mnt, .root = Root::empty(), .mounts = {Mount::mqueue()}}, false); },
+        {"on /dev/mqueue", "only one's own may be mounted: add ipc"}));
+    EXPECT(unchanged.changes().empty());
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a proc is not granted where the caller's is partly hidden, and the hint says so") {
+  SKIP_UNLESS(user_namespaces(), "no user namespaces");
+  int const status = privileged_expectations([] {
+    EXPECT(::mount("tmpfs", "/proc/sys", "tmpfs", 0, nullptr) == 0);
+    EXPECT(fails_with(
+        EPERM, "mount proc",
+        [] { throw refused({.unshare = user | mnt | pid, .root = Root::empty(), .mounts = {Mount::proc()}}, false); },
+        {"parts of the caller's /proc are hidden by mounts, as in a container"}));
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a sysfs shows the child's network, and a mqueue its message queues") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Isolation isolation = world({Mount::sysfs(), Mount::sysfs("/ro").read_only(), Mount::dev(), Mount::mqueue(),
+                               Mount::mqueue("/queues").read_only()},
+                              Root::empty());
+  isolation.unshare |= net | ipc;
+  CHECK(run(isolation, [] { return names("/sys/class/net"); }) == "lo");
+  CHECK(run(isolation, [] {
+          mqd_t const queue = ::mq_open("/queue", O_CREAT | O_RDWR, 0600, nullptr);
+          if (queue == static_cast<mqd_t>(-1)) return "mq_open: "s + std::strerror(errno);
+          ::mq_close(queue);
+          return names("/dev/mqueue") + " " + names("/queues") + " " +
+                 std::to_string(opening("/queues/x", O_WRONLY | O_CREAT));
+        }) == "queue queue " + std::to_string(EROFS));
+  std::vector<MountLine> const lines = mount_lines_of(isolation);
+  for (char const* target : {"/sys", "/ro", "/dev/mqueue", "/queues"}) {
+    MountLine const line = mount_on(lines, target);
+    CHECK(line.has("nosuid"));
+    CHECK(line.has("nodev"));
+    CHECK(line.has("noexec"));
+    CHECK(line.has("ro") == (target == "/ro"s || target == "/queues"s));
+  }
+}

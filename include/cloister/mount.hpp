@@ -84,7 +84,7 @@ class Mount {
   // The POSIX message queues of the child's ipc namespace, mq_overview(7), which must be its own.
   static Mount mqueue(std::string_view target = "/dev/mqueue") { return Mount{Kind::mqueue, target}; }
   // A directory that shows `lower`, and keeps changes in `upper`, with `work` for itself on the same file system. In a user namespace
-  // Linux 5.11.
+  // Linux 5.11; files of ids that it does not have cannot be changed there.
   static Mount overlay(std::string_view lower, std::string_view upper, std::string_view work, std::string_view target) {
     Mount mount{Kind::overlay, target, detail::checked_path("mounts", "overlay: lower", lower)};
     mount.upper_ = detail::checked_path("mounts", "overlay: upper", upper);

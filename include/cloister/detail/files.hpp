@@ -166,14 +166,14 @@ CLOISTER_DETAIL_CHILD_SIDE inline void open_sources(ChildSide& side) noexcept {
     auto const open = [&](char const* path, Step name, MountPart part) CLOISTER_DETAIL_CHILD_SIDE {
       int const fd = name == Step::bind ? open_tree_with(AT_FDCWD, path, step.attributes, step.recursive)
                                         : sys::openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-      if (step.optional && (fd == -ENOENT || fd == -ENOTDIR)) return -1;
+      if (step.optional && part == MountPart::source && (fd == -ENOENT || fd == -ENOTDIR)) return -1;
       require_mount(side, fd, name, i, part);
       return fd;
     };
     if (step.kind == Mount::Kind::bind && step.source_fd < 0) step.source_fd = open(step.source, Step::bind, MountPart::source);
     if (step.kind != Mount::Kind::overlay) continue;
     step.source_fd = open(step.source, Step::mount_overlay, MountPart::source);
-    if (step.upper == nullptr) continue;
+    if (step.upper == nullptr || step.source_fd < 0) continue;
     step.upper_fd = open(step.upper, Step::mount_overlay, MountPart::upper);
     step.work_fd = open(step.work, Step::mount_overlay, MountPart::work);
   }
@@ -282,20 +282,23 @@ CLOISTER_DETAIL_CHILD_SIDE inline void put_overlay(ChildSide const& side, int ro
   if (step.upper == nullptr) {
     int const own = scratch_directory(scratch, index);
     check(own);
-    check(sys::mkdirat(own, "upper", 0755));
+    // The merged directory has the permissions of the upper one.
+    struct ::statx lower;
+    check(sys::statx_fd(step.source_fd, &lower));
+    check(sys::mkdirat(own, "upper", lower.stx_mode & 01777u));
     check(sys::mkdirat(own, "work", 0700));
     check(upper = sys::openat(own, "upper", O_PATH | O_DIRECTORY | O_CLOEXEC));
     check(work = sys::openat(own, "work", O_PATH | O_DIRECTORY | O_CLOEXEC));
     sys::close(own);
   }
-  // The file system takes paths only. In a user namespace it keeps its notes in user.* attributes.
+  // The file system takes paths only. In a user namespace it has to keep its notes in user.* attributes.
   DescriptorPath const lower_path{step.source_fd}, upper_path{upper}, work_path{work};
   int const context = sys::fsopen("overlay");
   check(context);
   check(sys::fsconfig(context, kernel::fsconfig_set_string, "lowerdir", lower_path.text));
   check(sys::fsconfig(context, kernel::fsconfig_set_string, "upperdir", upper_path.text));
   check(sys::fsconfig(context, kernel::fsconfig_set_string, "workdir", work_path.text));
-  if (side.plan->new_user) check(sys::fsconfig(context, kernel::fsconfig_set_flag, "userxattr"));
+  if (side.plan->files.user_attributes) check(sys::fsconfig(context, kernel::fsconfig_set_flag, "userxattr"));
   check(sys::fsconfig(context, kernel::fsconfig_cmd_create));
   std::uint64_t attributes = kernel::mount_attr_nosuid | kernel::mount_attr_nodev;
   if (!step.writable) attributes |= kernel::mount_attr_rdonly;
@@ -306,9 +309,11 @@ CLOISTER_DETAIL_CHILD_SIDE inline void put_overlay(ChildSide const& side, int ro
   for (int fd : {mount, step.source_fd, upper, work}) sys::close(fd);
 }
 
+constexpr unsigned set_ids = 06000;
+
 // A new file: -EEXIST if there is one.
 CLOISTER_DETAIL_CHILD_SIDE inline long make_file(int dir, char const* name, MountStep const& step) noexcept {
-  int const file = sys::openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step.mode & 0777);
+  int const file = sys::openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step.mode);
   if (file < 0) return file;
   long result = 0;
   for (std::size_t done = 0; result == 0 && done < step.content_size;) {
@@ -318,6 +323,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline long make_file(int dir, char const* name, Moun
     else
       result = written < 0 ? written : -EIO;
   }
+  if (result == 0 && (step.mode & set_ids) != 0) result = sys::fchmod(file, step.mode);  // a write took them off
   sys::close(file);
   return result;
 }
@@ -376,7 +382,14 @@ CLOISTER_DETAIL_CHILD_SIDE inline void put_directory(ChildSide const& side, int 
   char const* name;
   int const parent = parent_of(side.plan->files, root, step.target, &name);
   require_mount(side, parent, Step::make_directory, index, MountPart::target);
-  int const made = sys::mkdirat(parent, name, step.mode);
+  int made = sys::mkdirat(parent, name, step.mode);
+  if (made == 0 && (step.mode & set_ids) != 0) {  // which mkdir leaves out
+    made = sys::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (int const fd = made; fd >= 0) {
+      made = sys::fchmod(fd, step.mode);
+      sys::close(fd);
+    }
+  }
   close_unless(parent, root);
   if (made != -EEXIST) return require_mount(side, made, Step::make_directory, index, MountPart::target);
   int const there = place_for(side.plan->files, root, step.target, true);
