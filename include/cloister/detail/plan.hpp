@@ -247,6 +247,9 @@ class Plan {
       case Step::mount_root:
         if (error == ENOSYS) text = FilePlan::no_mount_calls();
         break;
+      case Step::private_mounts:
+        if (error == EINVAL && in_chroot()) text = "the caller is in a chroot: enter the directory with pivot_root instead";
+        break;
       case Step::pivot_root:
         if (error == EINVAL)
           text = in_chroot() ? "the caller is in a chroot, where no root can be changed"
