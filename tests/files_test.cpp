@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <atomic>
 #include <fstream>
+#include <mutex>
+#include <set>
 
 #include "privileged.hpp"
 #include "refusal.hpp"
@@ -1076,4 +1078,402 @@ TEST_CASE("a sysfs shows the child's network, and a mqueue its message queues") 
     CHECK(line.has("noexec"));
     CHECK(line.has("ro") == (target == "/ro"s || target == "/queues"s));
   }
+}
+
+// --- Roots
+
+TEST_CASE("an empty root is read-only when it stands, unless writable") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  for (Kind const& kind : worlds()) {
+    CAPTURE(kind.name);
+    for (bool const writable : {false, true}) {
+      CAPTURE(writable);
+      Root const root = writable ? Root::empty().writable() : Root::empty();
+      if (kind.program) {
+        Isolation const isolation = world_of(kind, with_system({Mount::directory("/d")}), root);
+        CHECK(run(isolation, Command{"mkdir", "/new", "/d/new"}).status.success() == writable);
+        continue;
+      }
+      Isolation const isolation =
+          world_of(kind, {Mount::directory("/d"), Mount::tmpfs("/t", 4096), Mount::file("/f", "x")}, root);
+      std::string const seen = run(isolation, [] {
+        auto const result = [](int outcome) { return outcome == 0 ? "0 "s : std::to_string(errno) + ' '; };
+        return result(::mkdir("/new", 0755)) + result(::mkdir("/d/new", 0755)) + result(::mkdir("/t/new", 0755)) +
+               result(::chmod("/", 0700)) + result(::unlink("/f"));
+      });
+      CHECK(seen == (writable ? "0 0 0 0 0 " : "30 30 0 30 30 "));
+    }
+  }
+}
+
+TEST_CASE("a root directory is the root, with what is mounted below it, and the mounts are on it") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  int const status = privileged_expectations([&] {
+    std::string const root = place.make_directory("root", 0777), below = place.make_directory("root/below", 0777);
+    place.make_file("root/name", "content", 0644);
+    EXPECT(::mount("tmpfs", below.c_str(), "tmpfs", 0, nullptr) == 0);
+    EXPECT(write_file(below + "/name", "below"));
+    for (CloneFlags const more : {CloneFlags{}, CloneFlags(user), CloneFlags(pid), user | pid}) {
+      about = to_string(more);
+      Isolation const isolation{
+          .unshare = mnt | more, .root = Root::directory(root), .mounts = {Mount::tmpfs("/made/here", 4096)}};
+      EXPECT(run(isolation, [] {
+               return names("/") + "; " + content("/name") + "; " + content("/below/name") + "; " +
+                      std::to_string(opening("/made/here/x", O_WRONLY | O_CREAT));
+             }) == "below made name; content; below; 0");
+      std::vector<MountLine> const lines = mount_lines_of(isolation);
+      MountLine const top = mount_on(lines, "/"), other = mount_on(lines, "/below");
+      EXPECT(top.has("nosuid") && top.has("nodev") && other.has("nosuid") && other.has("nodev"));
+      EXPECT(lines.size() == 3);
+    }
+    EXPECT(names(root + "/made/here") == "");
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a program starts in a root directory") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  place.make_directory("root", 0777);
+  for (Kind const& kind : worlds())
+    if (kind.program) {
+      CAPTURE(kind.name);
+      Isolation const isolation = world_of(kind, with_system({}), Root::directory(place / "root"));
+      CHECK(run(isolation, Command{"sh", "-c", "pwd; ls -d /usr /etc"}).out == "/\n/usr\n");
+    }
+}
+
+TEST_CASE("a root that is not there, or is no directory, is an Error that names it") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const file = place.make_file("file", "");
+  check_refused({}, Root::directory(place / "no"), ENOENT, "open root",
+                {"cloister: open root " + (place / "no") + " (in the child): No such file or directory"});
+  check_refused({}, Root::directory(file), ENOTDIR, "open root", {"open root " + file, "it is no directory"});
+}
+
+TEST_CASE("the child's directory is the root, and the C library finds it") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  int const status = expectations([&] {
+    EXPECT(::chdir(place.path().c_str()) == 0);
+    for (Where const where : everywhere)
+      for (Kind const& kind : worlds()) {
+        about = kind.name + name_of(where);
+        for (Root const& root : {Root::empty(), Root::directory("/")}) {
+          Isolation const isolation =
+              world_of(kind, root.kind() == Root::Kind::empty ? with_system({}) : std::vector<Mount>{}, root);
+          auto const own = [] {
+            char path[4096];
+            return std::string(::getcwd(path, sizeof path) != nullptr ? path : std::strerror(errno));
+          };
+          if (kind.program)
+            EXPECT(on(where, [&] { return run(isolation, Command{"pwd"}.env("PWD", "")).out; }) == "/\n");
+          else
+            EXPECT(on(where, [&] { return run(isolation, own); }) == "/");
+        }
+        // On the host's root it stays where it is.
+        Isolation const host = world_of(kind, {Mount::file("/etc/hostname", "x")});
+        if (!kind.program)
+          EXPECT(on(where, [&] { return run(host, [] { return test::detail::link_target("/proc/self/cwd"); }); }) ==
+                 place.path());
+      }
+    char path[4096];
+    EXPECT(::getcwd(path, sizeof path) == place.path());
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("nothing is left of the old root: only what was asked for is mounted") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  place.make_directory("lower");
+  std::vector<Mount> const mounts{Mount::tmpfs("/t", 4096), Mount::file("/f", "x").read_only(),
+                                  Mount::overlay(place / "lower", "/o"), Mount::bind(place.path(), "/b"),
+                                  Mount::file("/plain", "x")};
+  Unchanged const unchanged;
+  for (Kind const& kind : callables()) {
+    if (!is_root() && !kind.flags.contains(user)) continue;
+    CAPTURE(kind.name);
+    Isolation isolation = world_of(kind, mounts, Root::empty());
+    isolation.unshare |= mnt;
+    std::multiset<std::string> targets;
+    for (MountLine const& line : mount_lines_of(isolation)) targets.insert(line.target);
+    CHECK(targets == std::multiset<std::string>{"/", "/b", "/f", "/o", "/t"});
+    // Who has the privilege could get at what lies on top of the root by entering the namespace again.
+    isolation.mounts.push_back(Mount::directory("/proc"));
+    isolation.unshare |= pid;
+    isolation.mounts.push_back(Mount::proc());
+    CHECK(run(isolation, [] {
+            int const own = ::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+            if (::setns(own, CLONE_NEWNS) != 0) return std::string(std::strerror(errno));
+            return names("/");
+          }) == "b f o plain proc t");
+  }
+}
+
+TEST_CASE("what is needed to put files onto the host's root is not left mounted") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const file = place.make_file("file", ""), lower = place.make_directory("lower");
+  std::vector<MountLine> const before = mount_lines_of(world({}));
+  std::vector<MountLine> const after = mount_lines_of(world({Mount::file(file, "x"), Mount::overlay(lower, lower)}));
+  CHECK(after.size() == before.size() + 2);
+  CHECK(mount_on(after, file).type == "tmpfs");
+  CHECK(mount_on(after, lower).type == "overlay");
+}
+
+TEST_CASE("nothing that a child mounts shows where the caller's mounts are shared") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const here = place.make_directory("here"), file = place.make_file("file", "of the host");
+  int const status = privileged_expectations([&] {
+    EXPECT(::mount("none", "/", nullptr, MS_REC | MS_SHARED, nullptr) == 0);
+    Unchanged const unchanged;
+    for (Where const where : everywhere)
+      for (bool const program : {false, true})
+        for (CloneFlags const more : {CloneFlags{}, CloneFlags(pid), CloneFlags(user), user | pid}) {
+          about = to_string(more) + name_of(where);
+          Isolation isolation{.unshare = mnt | more};
+          isolation.mounts = {Mount::tmpfs(here, 4096), Mount::file(file, "of the child"), Mount::dev()};
+          Kind kind{};
+          kind.program = program;
+          EXPECT(on(where, [&] { return read_inside(kind, isolation, file); }) == "of the child");
+          EXPECT(unchanged.changes().empty());
+          isolation.root = Root::empty();
+          isolation.mounts = with_system({Mount::bind(place.path(), "/x"), Mount::tmpfs("/x/here", 4096)});
+          EXPECT(on(where, [&] { return read_inside(kind, isolation, "/x/file"); }) == "of the host");
+          EXPECT(unchanged.changes().empty());
+          // Nor does what the child mounts later, nor what the caller mounts show there.
+          if (program) continue;
+          EXPECT(on(where, [&] {
+            return run(isolation, [] { return ::mount("tmpfs", "/x/here", "tmpfs", 0, nullptr) == 0; });
+          }));
+          EXPECT(unchanged.changes().empty());
+        }
+    ChildProcess child{Isolation{.unshare = mnt, .root = Root::empty(), .mounts = {Mount::bind(place.path(), "/x")}},
+                       [] { return wait_until([] { return names("/x/here") == "new"; }, 300ms); }};
+    EXPECT(::mount("tmpfs", here.c_str(), "tmpfs", 0, nullptr) == 0 && ::mkdir((here + "/new").c_str(), 0755) == 0);
+    EXPECT(!child.get());
+    EXPECT(::umount(here.c_str()) == 0);
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("mounts are private to the child also if the description has none") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  int const status = privileged_expectations([] {
+    EXPECT(::mount("none", "/", nullptr, MS_REC | MS_SHARED, nullptr) == 0);
+    Unchanged const unchanged;
+    EXPECT(run(Isolation{.unshare = mnt}, [] { return ::mount("tmpfs", "/tmp", "tmpfs", 0, nullptr) == 0; }));
+    for (MountLine const& line : mount_lines_of(Isolation{.unshare = mnt})) EXPECT(line.propagation.empty());
+  });
+  CHECK(status == 0);
+}
+
+// --- Races, numbers, and odd callers
+
+TEST_CASE("whoever swaps what a target leads through for a symlink leads nothing outside") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const root = place.make_directory("root", 0777), outside = place.make_directory("outside", 0777);
+  std::string const real = place.make_directory("root/real", 0777);
+  place.make_link("root/link", outside);
+  std::string const name = root + "/x", link = root + "/link";
+  std::atomic<bool> stop{false};
+  std::thread swapper([&] {
+    while (!stop)
+      if (::renameat2(AT_FDCWD, real.c_str(), AT_FDCWD, name.c_str(), 0) == 0) {
+        ::renameat2(AT_FDCWD, name.c_str(), AT_FDCWD, link.c_str(), RENAME_EXCHANGE);
+        ::renameat2(AT_FDCWD, name.c_str(), AT_FDCWD, link.c_str(), RENAME_EXCHANGE);
+        ::renameat2(AT_FDCWD, name.c_str(), AT_FDCWD, real.c_str(), 0);
+      }
+  });
+  auto const deadline = std::chrono::steady_clock::now() + 1s;
+  int started = 0, refusals = 0;
+  do {
+    Isolation const isolation =
+        world({Mount::directory("/x/a/b"), Mount::file("/x/f", "x"), Mount::symlink("y", "/x/s"),
+               Mount::tmpfs("/x/t", 4096), Mount::tmpfs("/x", 4096)},
+              Root::directory(root));
+    try {
+      run(isolation, [] {});
+      ++started;
+    } catch (Error const& error) {
+      ++refusals;
+      int const number = error.code().value();
+      CHECK((number == ENOENT || number == EEXIST || number == EAGAIN || number == ENOTDIR));
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+  stop = true;
+  swapper.join();
+  CHECK(started + refusals > 10);
+  CHECK(names(outside) == "");
+}
+
+TEST_CASE("a source is looked at once: what it is swapped for later is not what is mounted") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const secret = place.make_file("secret", "secret"), source = place.make_file("source", "content");
+  // A child waits for its parent to write the maps after it was cloned and before it opens anything, so this is as late
+  // as it gets.
+  ChildProcess const child{world({Mount::bind(source, "/x")}, Root::empty()), [] {
+                             for (;;) ::pause();
+                           }};
+  REQUIRE(::unlink(source.c_str()) == 0);
+  place.make_link("source", secret);
+  std::string const inside = "/proc/" + std::to_string(child.pid()) + "/root/x";
+  CHECK(content(inside) == "content");
+}
+
+TEST_CASE("a description may have many mounts") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  place.make_file("name", "content");
+  std::vector<Mount> mounts;
+  for (int i = 0; i < 75; ++i) {
+    std::string const number = std::to_string(i);
+    mounts.push_back(Mount::bind(place.path(), "/bind/" + number).read_only());
+    mounts.push_back(Mount::tmpfs("/tmpfs/" + number, 4096));
+    mounts.push_back(Mount::file("/file/" + number, number).read_only());
+    mounts.push_back(Mount::overlay(place.path(), "/overlay/" + number));
+  }
+  Unchanged const unchanged;
+  for (Kind const& kind : worlds()) {
+    CAPTURE(kind.name);
+    Isolation const isolation = world_of(kind, with_system(mounts), Root::empty());
+    CHECK(read_inside(kind, isolation, "/file/74") == "74");
+    CHECK(read_inside(kind, isolation, "/overlay/74/name") == "content");
+  }
+}
+
+TEST_CASE("a callable has none of the descriptors that its world took to make") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  place.make_directory("lower");
+  place.make_directory("root", 0777);
+  auto const open_ones = [] {
+    int count = 0;
+    for (int fd = 0; fd < 1024; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+    return count;
+  };
+  for (Kind const& kind : worlds()) {
+    if (kind.program) continue;
+    CAPTURE(kind.name);
+    int const without = run(kind.isolation(), open_ones);
+    for (Root const& root : {Root::host(), Root::empty(), Root::directory(place / "root")}) {
+      CAPTURE(to_string(root));
+      std::string const at = root.kind() == Root::Kind::host ? place.path() + "/lower" : "/at";
+      std::vector<Mount> mounts{Mount::overlay(place / "lower", at), Mount::bind(place / "lower", at),
+                                Mount::tmpfs(at, 4096).read_only(), Mount::dev(),
+                                Mount::bind("/nowhere", at).optional()};
+      if (root.kind() != Root::Kind::host) mounts.push_back(Mount::file("/file", "x").read_only());
+      CHECK(run(world_of(kind, mounts, root), open_ones) == without);
+    }
+  }
+}
+
+TEST_CASE("a caller whose 0, 1 and 2 are closed gives its child files all the same") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  std::string const lower = place.make_directory("lower", 0777);
+  place.make_file("lower/name", "content");
+  int const status = expectations([&] {
+    for (int fd : {0, 1, 2}) ::close(fd);
+    for (Where const where : everywhere)
+      for (Kind const& kind : worlds()) {
+        about = kind.name + name_of(where);
+        std::vector<Mount> const mounts{Mount::bind(lower, "/b"), Mount::overlay(lower, "/o"), Mount::dev(),
+                                        Mount::file("/f", "x").read_only()};
+        Isolation isolation = world_of(kind, with_system(mounts), Root::empty());
+        for (char const* path : {"/b/name", "/o/name"}) {
+          EXPECT(on(where, [&] { return read_inside(kind, isolation, path); }) == "content");
+          if (kind.program) continue;
+          isolation.descriptors = Descriptors::none();
+          EXPECT(on(where, [&] { return read_inside(kind, isolation, path); }) == "content");
+          EXPECT(on(where, [&] {
+                   return run(isolation,
+                              [] { return ::fcntl(0, F_GETFD) + ::fcntl(1, F_GETFD) + ::fcntl(2, F_GETFD); });
+                 }) == 0);
+        }
+        for (int fd : {0, 1, 2}) EXPECT(::fcntl(fd, F_GETFD) < 0);
+      }
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a caller in a chroot gets an Error that says so") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  int const status = privileged_expectations([&] {
+    std::string const root = place.make_directory("root");
+    for (char const* name : {"usr", "proc", "dev"}) place.make_directory("root/"s + name);
+    for (char const* name : {"/usr", "/proc", "/dev"})
+      EXPECT(::mount(name, (root + name).c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0);
+    for (char const* name : {"bin", "lib", "lib64"}) place.make_link("root/"s + name, "usr/"s + name);
+    EXPECT(::chroot(root.c_str()) == 0 && ::chdir("/") == 0);
+    Unchanged const unchanged;
+    for (bool const program : {false, true}) {
+      EXPECT(fails_with(
+          EPERM, program ? "clone3" : "unshare",
+          [&] { throw refused({.unshare = user | mnt, .root = Root::empty(), .mounts = {Mount::dev()}}, program); },
+          {"inside a chroot"}));
+      for (Root const& own : {Root::empty(), Root::host(), Root::directory("/usr")})
+        EXPECT(fails_with(EINVAL, "make mounts private", [&] { throw refused({.unshare = mnt, .root = own}, program); },
+                          {"the caller is in a chroot: enter the directory with pivot_root instead"}));
+    }
+    EXPECT(unchanged.changes().empty());
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a kernel without the calls for mounts is named") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  for (long const call : {428L, 429L, 430L, 437L, 442L}) {  // open_tree, move_mount, fsopen, openat2, mount_setattr
+    CAPTURE(call);
+    int const status = privileged_expectations([&] {
+      refuse({{call, ENOSYS}});
+      bool const bind = call == 428 || call == 442;
+      Unchanged const unchanged;
+      for (bool const program : {false, true}) {
+        Isolation isolation{.unshare = mnt, .root = Root::empty(), .mounts = {Mount::tmpfs("/x", 4096)}};
+        if (bind) isolation.mounts = {Mount::bind("/usr", "/usr")};
+        try {
+          throw refused(isolation, program);
+        } catch (Error const& error) {
+          EXPECT(error.code().value() == ENOSYS && error.in_child());
+          EXPECT(contains(error.what(),
+                          "a seccomp filter is loaded and hides the calls, or the kernel is before Linux 5.12"));
+        }
+      }
+      EXPECT(unchanged.changes().empty());
+    });
+    CHECK(status == 0);
+  }
+}
+
+TEST_CASE("mounts and roots without a mount namespace are refused before any process exists") {
+  CHECK(contains(text_of<std::invalid_argument>([] { run({.mounts = {Mount::proc()}}, [] {}); }),
+                 "mounts without mnt in unshare: they would be the caller's own"));
+  CHECK(contains(text_of<std::invalid_argument>([] { run({.unshare = user, .root = Root::empty()}, [] {}); }),
+                 "root without mnt in unshare: it would be the caller's own root"));
+}
+
+TEST_CASE("one description gives many children, one after another and at once") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  place.make_file("name", "content");
+  Isolation const isolation = world({Mount::bind(place / "name", "/name"), Mount::tmpfs("/t", 4096), Mount::dev(),
+                                     Mount::overlay(place.path(), "/o"), Mount::file("/f", "x").read_only()},
+                                    Root::empty());
+  Unchanged const unchanged;
+  std::atomic<int> good{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      for (int n = 0; n < 10; ++n) good += run(isolation, [] { return content("/name") == "content" ? 1 : 0; });
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(good.load() == 40);
 }

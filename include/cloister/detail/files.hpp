@@ -161,6 +161,8 @@ CLOISTER_DETAIL_CHILD_SIDE inline void open_sources(ChildSide& side) noexcept {
     side.root = open_tree_with(AT_FDCWD, files.root, FilePlan::root_attributes, true);
     require(side, side.root, Step::open_root);
   }
+  if (struct ::statx facts; side.root >= 0 && sys::statx_fd(side.root, &facts) == 0 && !S_ISDIR(facts.stx_mode))
+    require(side, -ENOTDIR, Step::open_root);
   for (std::size_t i = 0; i < files.count; ++i) {
     MountStep& step = files.steps[i];
     auto const open = [&](char const* path, Step name, MountPart part) CLOISTER_DETAIL_CHILD_SIDE {
@@ -408,6 +410,12 @@ CLOISTER_DETAIL_CHILD_SIDE inline void stack_on_root(ChildSide const& side, int 
   sys::close(top);
 }
 
+// Takes off the mount that `dir` is the root of, or what lies on top of it.
+CLOISTER_DETAIL_CHILD_SIDE inline void detach(ChildSide const& side, int dir, Step step) noexcept {
+  require(side, sys::fchdir(dir), step);
+  require(side, sys::umount2(".", kernel::mnt_detach), step);
+}
+
 CLOISTER_DETAIL_CHILD_SIDE inline void put_mounts(ChildSide const& side, int root, int scratch) noexcept {
   ChildFiles const& files = side.plan->files;
   for (std::size_t i = 0; i < files.count; ++i) {
@@ -459,14 +467,15 @@ CLOISTER_DETAIL_CHILD_SIDE inline void make_files(ChildSide const& side) noexcep
 
   if (files.own_root) {
     if (files.empty_root && !files.writable_root) require(side, make_read_only(root), Step::mount_root);
-    // The old root comes to lie on top of the new one, and the scratch file system below it: pivot_root(2) has this under NOTES.
+    // The old root comes to lie on top of the new one: pivot_root(2) has this under NOTES. What lay on the old one comes along, and
+    // would be all that the second umount takes off, with the old root left for whoever enters this namespace anew.
     require(side, sys::fchdir(root), Step::pivot_root);
     require(side, sys::pivot_root(".", "."), Step::pivot_root);
-    require(side, sys::umount2(".", kernel::mnt_detach), Step::pivot_root);
+    if (scratch >= 0) detach(side, scratch, Step::pivot_root);
+    detach(side, root, Step::pivot_root);
     require(side, sys::chdir("/"), Step::pivot_root);
   } else if (scratch >= 0) {
-    require(side, sys::fchdir(scratch), Step::scratch);
-    require(side, sys::umount2(".", kernel::mnt_detach), Step::scratch);
+    detach(side, scratch, Step::scratch);
     require(side, here < 0 ? here : sys::fchdir(here), Step::scratch);
   }
   for (int fd : {root, scratch, here})
