@@ -39,6 +39,7 @@ struct ChildFiles {
   bool own_root;         // a root into which things may be put
   bool empty_root;
   bool writable_root;
+  bool user_attributes;  // overlays may not write trusted.* ones
   bool needs_scratch;    // files and overlays keep what is theirs in a file system in memory
   char const* root;      // path of its source, for a directory
   int root_fd;           // its tree, opened by a privileged parent; -1 otherwise
@@ -83,10 +84,12 @@ class FilePlan {
     texts_.reserve(isolation_.mounts.size() * 3);  // the steps point into it
     steps_.reserve(isolation_.mounts.size());
     for (Mount const& mount : isolation_.mounts) {
+      require_one_file_system(mount);
       steps_.push_back(step_of(mount));
       bool const in_memory = mount.kind() == Mount::Kind::overlay && mount.upper().empty();
       files.needs_scratch |= in_memory || mount.kind() == Mount::Kind::file;
     }
+    files.user_attributes = isolation_.unshare.contains(NamespaceType::user) || !in_initial_user_namespace();
     files.steps = steps_.data();
     files.count = steps_.size();
     if (as_caller) {
@@ -133,7 +136,7 @@ class FilePlan {
     } else if (mount.kind() == Kind::dev && error == ENODEV) {
       return "a device of the host's /dev is not what its name says";
     } else if (part != MountPart::whole) {
-      if (error == ENOENT) return mount.is_optional() ? "" : "the source does not exist";
+      if (error == ENOENT) return part == MountPart::source ? "the source does not exist" : "it must exist";
       if (error == EACCES) return "the source is out of the caller's reach";
       if (error == EINVAL && mount.is_this_mount_only())
         return "in a user namespace what is mounted below the source may not be left out: it may hide something";
@@ -143,6 +146,8 @@ class FilePlan {
     } else if (mount.kind() == Kind::sysfs && error == EPERM) {
       return unshares(NamespaceType::net) ? "parts of the caller's /sys are hidden by mounts, as in a container: the kernel then grants no other sysfs"
                                           : "a sysfs shows a network namespace, and only one's own may be mounted: add net";
+    } else if (mount.kind() == Kind::overlay && error == EINVAL && !mount.upper().empty()) {
+      return "upper and work must be two directories of one mount, neither inside the other, on a file system that can keep changes";
     } else if (mount.kind() == Kind::mqueue && error == EPERM) {
       return "a mqueue shows an ipc namespace, and only one's own may be mounted: add ipc";
     }
@@ -156,6 +161,22 @@ class FilePlan {
  private:
   Mount const& mount_of(int number) const { return isolation_.mounts.at(static_cast<std::size_t>(number) >> 3); }
   static MountPart part_of(int number) noexcept { return static_cast<MountPart>(number & 7); }
+
+  // True where /proc cannot tell.
+  static bool in_initial_user_namespace() noexcept {
+    constexpr std::uint64_t inode = 0xEFFFFFFD;  // PROC_USER_INIT_INO of the kernel
+    struct ::stat own {};
+    return sys::stat("/proc/self/ns/user", &own) < 0 || own.st_ino == inode;
+  }
+  // For which the kernel has but EINVAL. Directories that cannot be looked at are the child's to complain about.
+  void require_one_file_system(Mount const& mount) const {
+    struct ::stat upper {
+    }, work{};
+    if (mount.upper().empty() || sys::stat(mount.upper().c_str(), &upper) < 0 || sys::stat(mount.work().c_str(), &work) < 0) return;
+    if (upper.st_dev != work.st_dev)
+      throw Error(EXDEV, "mount overlay", join({mount.work(), " on ", mount.target()}), Error::Side::parent,
+                  join({"the work directory must be on the same file system as ", mount.upper()}));
+  }
 
   int keep(int fd) {
     if (fd < 0) return -1;

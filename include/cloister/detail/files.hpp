@@ -102,8 +102,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline int parent_of(ChildFiles const& files, int roo
     copy_until(path, target, end);
     int next = open_in(root, path, O_DIRECTORY);
     if (next == -ENOENT) {
+      // EEXIST: another child makes the same one, or a symlink leads to nowhere.
       int const made = sys::mkdirat(above, path + (begin - target) + 1, 0755);
-      next = made < 0 ? made : open_in(root, path, O_DIRECTORY);
+      next = made < 0 && made != -EEXIST ? made : open_in(root, path, O_DIRECTORY);
     }
     close_unless(above, root);
     if (next < 0) return next;
@@ -160,19 +161,21 @@ CLOISTER_DETAIL_CHILD_SIDE inline void open_sources(ChildSide& side) noexcept {
     side.root = open_tree_with(AT_FDCWD, files.root, FilePlan::root_attributes, true);
     require(side, side.root, Step::open_root);
   }
+  if (struct ::statx facts; side.root >= 0 && sys::statx_fd(side.root, &facts) == 0 && !S_ISDIR(facts.stx_mode))
+    require(side, -ENOTDIR, Step::open_root);
   for (std::size_t i = 0; i < files.count; ++i) {
     MountStep& step = files.steps[i];
     auto const open = [&](char const* path, Step name, MountPart part) CLOISTER_DETAIL_CHILD_SIDE {
       int const fd = name == Step::bind ? open_tree_with(AT_FDCWD, path, step.attributes, step.recursive)
                                         : sys::openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-      if (step.optional && (fd == -ENOENT || fd == -ENOTDIR)) return -1;
+      if (step.optional && part == MountPart::source && (fd == -ENOENT || fd == -ENOTDIR)) return -1;
       require_mount(side, fd, name, i, part);
       return fd;
     };
     if (step.kind == Mount::Kind::bind && step.source_fd < 0) step.source_fd = open(step.source, Step::bind, MountPart::source);
     if (step.kind != Mount::Kind::overlay) continue;
     step.source_fd = open(step.source, Step::mount_overlay, MountPart::source);
-    if (step.upper == nullptr) continue;
+    if (step.upper == nullptr || step.source_fd < 0) continue;
     step.upper_fd = open(step.upper, Step::mount_overlay, MountPart::upper);
     step.work_fd = open(step.work, Step::mount_overlay, MountPart::work);
   }
@@ -281,20 +284,23 @@ CLOISTER_DETAIL_CHILD_SIDE inline void put_overlay(ChildSide const& side, int ro
   if (step.upper == nullptr) {
     int const own = scratch_directory(scratch, index);
     check(own);
-    check(sys::mkdirat(own, "upper", 0755));
+    // The merged directory has the permissions of the upper one.
+    struct ::statx lower;
+    check(sys::statx_fd(step.source_fd, &lower));
+    check(sys::mkdirat(own, "upper", lower.stx_mode & 01777u));
     check(sys::mkdirat(own, "work", 0700));
     check(upper = sys::openat(own, "upper", O_PATH | O_DIRECTORY | O_CLOEXEC));
     check(work = sys::openat(own, "work", O_PATH | O_DIRECTORY | O_CLOEXEC));
     sys::close(own);
   }
-  // The file system takes paths only. In a user namespace it keeps its notes in user.* attributes.
+  // The file system takes paths only. In a user namespace it has to keep its notes in user.* attributes.
   DescriptorPath const lower_path{step.source_fd}, upper_path{upper}, work_path{work};
   int const context = sys::fsopen("overlay");
   check(context);
   check(sys::fsconfig(context, kernel::fsconfig_set_string, "lowerdir", lower_path.text));
   check(sys::fsconfig(context, kernel::fsconfig_set_string, "upperdir", upper_path.text));
   check(sys::fsconfig(context, kernel::fsconfig_set_string, "workdir", work_path.text));
-  if (side.plan->new_user) check(sys::fsconfig(context, kernel::fsconfig_set_flag, "userxattr"));
+  if (side.plan->files.user_attributes) check(sys::fsconfig(context, kernel::fsconfig_set_flag, "userxattr"));
   check(sys::fsconfig(context, kernel::fsconfig_cmd_create));
   std::uint64_t attributes = kernel::mount_attr_nosuid | kernel::mount_attr_nodev;
   if (!step.writable) attributes |= kernel::mount_attr_rdonly;
@@ -305,9 +311,11 @@ CLOISTER_DETAIL_CHILD_SIDE inline void put_overlay(ChildSide const& side, int ro
   for (int fd : {mount, step.source_fd, upper, work}) sys::close(fd);
 }
 
+constexpr unsigned set_ids = 06000;
+
 // A new file: -EEXIST if there is one.
 CLOISTER_DETAIL_CHILD_SIDE inline long make_file(int dir, char const* name, MountStep const& step) noexcept {
-  int const file = sys::openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step.mode & 0777);
+  int const file = sys::openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step.mode);
   if (file < 0) return file;
   long result = 0;
   for (std::size_t done = 0; result == 0 && done < step.content_size;) {
@@ -317,6 +325,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline long make_file(int dir, char const* name, Moun
     else
       result = written < 0 ? written : -EIO;
   }
+  if (result == 0 && (step.mode & set_ids) != 0) result = sys::fchmod(file, step.mode);  // a write took them off
   sys::close(file);
   return result;
 }
@@ -375,7 +384,14 @@ CLOISTER_DETAIL_CHILD_SIDE inline void put_directory(ChildSide const& side, int 
   char const* name;
   int const parent = parent_of(side.plan->files, root, step.target, &name);
   require_mount(side, parent, Step::make_directory, index, MountPart::target);
-  int const made = sys::mkdirat(parent, name, step.mode);
+  int made = sys::mkdirat(parent, name, step.mode);
+  if (made == 0 && (step.mode & set_ids) != 0) {  // which mkdir leaves out
+    made = sys::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (int const fd = made; fd >= 0) {
+      made = sys::fchmod(fd, step.mode);
+      sys::close(fd);
+    }
+  }
   close_unless(parent, root);
   if (made != -EEXIST) return require_mount(side, made, Step::make_directory, index, MountPart::target);
   int const there = place_for(side.plan->files, root, step.target, true);
@@ -392,6 +408,12 @@ CLOISTER_DETAIL_CHILD_SIDE inline void stack_on_root(ChildSide const& side, int 
   require(side, top, step);
   require(side, sys::move_mount(mount, top), step);
   sys::close(top);
+}
+
+// Takes off the mount that `dir` is the root of, or what lies on top of it.
+CLOISTER_DETAIL_CHILD_SIDE inline void detach(ChildSide const& side, int dir, Step step) noexcept {
+  require(side, sys::fchdir(dir), step);
+  require(side, sys::umount2(".", kernel::mnt_detach), step);
 }
 
 CLOISTER_DETAIL_CHILD_SIDE inline void put_mounts(ChildSide const& side, int root, int scratch) noexcept {
@@ -445,14 +467,15 @@ CLOISTER_DETAIL_CHILD_SIDE inline void make_files(ChildSide const& side) noexcep
 
   if (files.own_root) {
     if (files.empty_root && !files.writable_root) require(side, make_read_only(root), Step::mount_root);
-    // The old root comes to lie on top of the new one, and the scratch file system below it: pivot_root(2) has this under NOTES.
+    // The old root comes to lie on top of the new one: pivot_root(2) has this under NOTES. What lay on the old one comes along, and
+    // would be all that the second umount takes off, with the old root left for whoever enters this namespace anew.
     require(side, sys::fchdir(root), Step::pivot_root);
     require(side, sys::pivot_root(".", "."), Step::pivot_root);
-    require(side, sys::umount2(".", kernel::mnt_detach), Step::pivot_root);
+    if (scratch >= 0) detach(side, scratch, Step::pivot_root);
+    detach(side, root, Step::pivot_root);
     require(side, sys::chdir("/"), Step::pivot_root);
   } else if (scratch >= 0) {
-    require(side, sys::fchdir(scratch), Step::scratch);
-    require(side, sys::umount2(".", kernel::mnt_detach), Step::scratch);
+    detach(side, scratch, Step::scratch);
     require(side, here < 0 ? here : sys::fchdir(here), Step::scratch);
   }
   for (int fd : {root, scratch, here})

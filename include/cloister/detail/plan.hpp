@@ -130,6 +130,7 @@ struct ChildPlan {
   std::size_t limit_count;
   ::sock_fprog seccomp;
   int cgroup;  // -1: the caller's
+  bool cgroup_is_ours;  // a descriptor of the plan's, and none that a callable may have
 
   bool fresh_session;
   bool own_group;
@@ -250,6 +251,9 @@ class Plan {
       case Step::scratch:
       case Step::mount_root:
         if (error == ENOSYS) text = FilePlan::no_mount_calls();
+        break;
+      case Step::private_mounts:
+        if (error == EINVAL && in_chroot()) text = "the caller is in a chroot: enter the directory with pivot_root instead";
         break;
       case Step::pivot_root:
         if (error == EINVAL)
@@ -448,6 +452,7 @@ class Plan {
     if (child.cgroup < 0) {
       cgroup_ = above_stdio(check(sys::openat(AT_FDCWD, wanted.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), step, item));
       child.cgroup = cgroup_.get();
+      child.cgroup_is_ours = true;
     }
     struct ::statfs facts {};
     check(sys::fstatfs(child.cgroup, &facts), step, item);

@@ -294,13 +294,16 @@ CLOISTER_DETAIL_CHILD_SIDE inline void drop_privileges(ChildSide const& side) no
 
 // --- the whole
 
-// Before anything of the world is made, and before a cgroup namespace of its own, whose root it is to be.
+// Before anything of the world is made, and before a cgroup namespace of its own, whose root it is to be. The directory lies in a
+// mount of the host's, from which ".." leads to the host's root: nobody in the child may have it.
 CLOISTER_DETAIL_CHILD_SIDE inline void join_cgroup(ChildSide const& side) noexcept {
-  if (!side.joins_cgroup) return;
-  int const fd = sys::openat(side.plan->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-  require(side, fd, Step::cgroup);
-  require(side, sys::write(fd, "0", 1), Step::cgroup);
-  sys::close(fd);
+  if (side.joins_cgroup) {
+    int const fd = sys::openat(side.plan->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    require(side, fd, Step::cgroup);
+    require(side, sys::write(fd, "0", 1), Step::cgroup);
+    sys::close(fd);
+  }
+  if (side.plan->cgroup_is_ours) sys::close(side.plan->cgroup);
 }
 
 // From the new namespaces to the point where the callable or the program begins.

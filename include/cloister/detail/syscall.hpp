@@ -274,6 +274,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline int openat2(int dir, char const* path, kernel:
 CLOISTER_DETAIL_CHILD_SIDE inline int mkdirat(int dir, char const* path, unsigned mode) noexcept {
   return static_cast<int>(call(SYS_mkdirat, dir, arg(path), mode));
 }
+CLOISTER_DETAIL_CHILD_SIDE inline int fchmod(int fd, unsigned mode) noexcept {
+  return static_cast<int>(call(SYS_fchmod, fd, mode));
+}
 CLOISTER_DETAIL_CHILD_SIDE inline int symlinkat(char const* points_to, int dir, char const* path) noexcept {
   return static_cast<int>(call(SYS_symlinkat, arg(points_to), dir, arg(path)));
 }
