@@ -1,4 +1,6 @@
 // CLONE_NEWNS, the oldest of them: a table of mounts of one's own.
+#include <sys/mount.h>
+
 #include <filesystem>
 
 #include "demo.hpp"
@@ -35,8 +37,8 @@ int main(int argc, char** argv) try {
   Sight const before = look_at(directory.path);
   auto const [first, inside] = cloister::run(box, [&] {
     Sight const copied = look_at(directory.path);  // the new table starts as a copy of the host's
-    // "private": where / is shared, as systemd has it, the host would get this mount as well.
-    demo::check(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "make the mounts private");
+    // The library has made the copy private: where / is shared, as systemd has it, the host would get this mount as
+    // well.
     demo::check(mount("tmpfs", directory.path.c_str(), "tmpfs", 0, "size=1m"), "mount tmpfs");
     std::ofstream{directory.path + "/file"} << "written in the container\n";
     return std::pair{copied, look_at(directory.path)};
