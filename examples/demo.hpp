@@ -12,6 +12,7 @@
 #include <cloister/cloister.hpp>
 #include <cloister/fmt.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -108,6 +109,17 @@ inline std::vector<std::string> lines(std::string const& path) {
   return found;
 }
 
+// An empty directory of the host, for as long as this is there.
+struct Directory {
+  std::string path = (std::filesystem::canonical(std::filesystem::temp_directory_path()) / "demo-XXXXXX").string();
+  Directory() { check(::mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp"); }
+  ~Directory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  Directory(Directory const&) = delete;
+};
+
 inline std::size_t processes() {
   std::size_t count = 0;
   DIR* const proc = ::opendir("/proc");
@@ -164,14 +176,19 @@ inline int exit_code(cloister::ExitStatus const& status) {
   return status.code().value_or(128 + status.signal().value_or(0));
 }
 
+// A program with our streams and our terminal. Gives its exit status.
+inline int run_here(cloister::Isolation const& box, cloister::Command const& command) {
+  cloister::ChildProcess child{box, command};
+  cloister::ExitStatus const status = child.wait();
+  take_terminal_back();
+  return exit_code(status);
+}
+
 // A bash in the container, for you to look round in. Gives its exit status.
 inline int shell(cloister::Isolation const& box, std::string_view commands) {
   fmt::print("A shell in the container; leave it with: exit\nSee what these say: {}\n", commands);
   std::fflush(stdout);
-  cloister::ChildProcess child{box, cloister::Command{"/bin/bash"}};
-  cloister::ExitStatus const status = child.wait();
-  take_terminal_back();
-  return exit_code(status);
+  return run_here(box, {"/bin/bash"});
 }
 
 }  // namespace demo
