@@ -5,7 +5,6 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <cloister/cloister.hpp>
 #include <cloister/fmt.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -20,6 +20,8 @@
 #include <vector>
 
 namespace demo {
+
+constexpr std::uint64_t mebibyte = 1024 * 1024;
 
 // --- what the program was asked for
 
@@ -93,23 +95,9 @@ inline int failed(std::exception const& e) {
   return 1;
 }
 
-// --- system calls made without the library
-
+// For system calls made without the library.
 inline void check(long result, char const* what) {
   if (result < 0) throw std::system_error(errno, std::system_category(), what);
-}
-
-// Inside, /proc is the host's until another is mounted over it, which shows the processes of the pid namespace that
-// mounts it. Needs a mnt namespace: on the host it would change the host.
-inline void mount_proc() {
-  // Else, where / is shared, as systemd has it, what is mounted here would appear on the host too.
-  check(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "make the mounts private");
-  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) < 0)
-    throw std::runtime_error(fmt::format("mount proc on /proc: {}{}", std::system_category().message(errno),
-                                         errno == EPERM
-                                             ? " (a user namespace gets no new /proc where something is mounted over "
-                                               "a part of the old one, as container engines do: unmask it there)"
-                                             : ""));
 }
 
 // --- what can be seen from where the caller is
@@ -120,6 +108,17 @@ inline std::vector<std::string> lines(std::string const& path) {
   for (std::string line; std::getline(file, line);) found.push_back(line);
   return found;
 }
+
+// An empty directory of the host, for as long as this is there.
+struct Directory {
+  std::string path = (std::filesystem::canonical(std::filesystem::temp_directory_path()) / "demo-XXXXXX").string();
+  Directory() { check(::mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp"); }
+  ~Directory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  Directory(Directory const&) = delete;
+};
 
 inline std::size_t processes() {
   std::size_t count = 0;
@@ -140,6 +139,13 @@ inline std::string interfaces() {
       names += (names.empty() ? "" : " ") + std::string(one->ifa_name);
   ::freeifaddrs(all);
   return names;
+}
+
+// The value of a line of /proc/self/status.
+inline std::string status_of(std::string_view key) {
+  for (std::string const& line : lines("/proc/self/status"))
+    if (line.starts_with(key)) return line.substr(line.find_first_not_of(":\t ", key.size()));
+  return "?";
 }
 
 inline std::string yes_no(bool yes) { return yes ? "yes" : "no"; }
@@ -165,29 +171,24 @@ inline void take_terminal_back() {
   ::signal(SIGTTOU, before);
 }
 
-// The exit status of a child that has, perhaps, become a program: a result of its own comes only if it has not.
-inline int exit_status(cloister::ChildProcess<int()>& child) {
-  cloister::ExitStatus const status = child.wait();
-  take_terminal_back();
-  try {
-    return child.get();
-  } catch (cloister::ChildDied const&) {
-    return status.code().value_or(128 + status.signal().value_or(0));
-  }
+// What a shell would say of how a process ended.
+inline int exit_code(cloister::ExitStatus const& status) {
+  return status.code().value_or(128 + status.signal().value_or(0));
 }
 
-inline void nothing() {}
+// A program with our streams and our terminal. Gives its exit status.
+inline int run_here(cloister::Isolation const& box, cloister::Command const& command) {
+  cloister::ChildProcess child{box, command};
+  cloister::ExitStatus const status = child.wait();
+  take_terminal_back();
+  return exit_code(status);
+}
 
-// A bash in the container, for you to look round in, after `prepare` has been called there. Gives its exit status.
-inline int shell(cloister::Isolation const& box, std::string_view commands, void (*prepare)() = nothing) {
+// A bash in the container, for you to look round in. Gives its exit status.
+inline int shell(cloister::Isolation const& box, std::string_view commands) {
   fmt::print("A shell in the container; leave it with: exit\nSee what these say: {}\n", commands);
   std::fflush(stdout);
-  auto const enter = [prepare]() -> int {
-    prepare();
-    become({"/bin/bash"});
-  };
-  cloister::ChildProcess child{box, enter};
-  return exit_status(child);
+  return run_here(box, {"/bin/bash"});
 }
 
 }  // namespace demo

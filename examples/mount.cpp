@@ -1,16 +1,9 @@
 // CLONE_NEWNS, the oldest of them: a table of mounts of one's own.
-#include <filesystem>
+#include <sys/mount.h>
 
 #include "demo.hpp"
 
 namespace ns = cloister::flags;
-
-// An empty directory of the host, for as long as this is there.
-struct Directory {
-  std::string path = (std::filesystem::canonical(std::filesystem::temp_directory_path()) / "demo-XXXXXX").string();
-  Directory() { demo::check(mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp"); }
-  ~Directory() { rmdir(path.c_str()); }
-};
 
 struct Sight {
   std::size_t mounts;
@@ -31,12 +24,12 @@ int main(int argc, char** argv) try {
   if (demo::wants_shell(argc, argv))
     return demo::shell(box, "mount -t tmpfs none /mnt; findmnt /mnt (and in a terminal outside)");
 
-  Directory const directory;
+  demo::Directory const directory;
   Sight const before = look_at(directory.path);
   auto const [first, inside] = cloister::run(box, [&] {
     Sight const copied = look_at(directory.path);  // the new table starts as a copy of the host's
-    // "private": where / is shared, as systemd has it, the host would get this mount as well.
-    demo::check(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "make the mounts private");
+    // The library has made the copy private: where / is shared, as systemd has it, the host would get this mount as
+    // well.
     demo::check(mount("tmpfs", directory.path.c_str(), "tmpfs", 0, "size=1m"), "mount tmpfs");
     std::ofstream{directory.path + "/file"} << "written in the container\n";
     return std::pair{copied, look_at(directory.path)};

@@ -4,10 +4,11 @@
 namespace ns = cloister::flags;
 
 int main(int argc, char** argv) try {
-  cloister::Isolation box{.unshare = ns::user | ns::pid, .ids = cloister::IdMap::root()};
-  cloister::Isolation box_with_mounts = box;
-  box_with_mounts.unshare |= ns::mnt;  // CLONE_NEWNS: what is mounted inside stays inside
-  if (demo::wants_shell(argc, argv)) return demo::shell(box_with_mounts, "echo $$; ps -ef", demo::mount_proc);
+  cloister::Isolation const box{.unshare = ns::user | ns::pid, .ids = cloister::IdMap::root()};
+  cloister::Isolation box_with_proc = box;
+  box_with_proc.unshare |= ns::mnt;  // CLONE_NEWNS: what is mounted inside stays inside
+  box_with_proc.mounts = {cloister::Mount::proc()};
+  if (demo::wants_shell(argc, argv)) return demo::shell(box_with_proc, "echo $$; ps -ef");
 
   cloister::Command const echo{"bash", "-c", "echo $$"};
   pid_t const self = getpid();
@@ -19,17 +20,15 @@ int main(int argc, char** argv) try {
   std::size_t const outside = demo::processes(), inside = cloister::run(box, demo::processes);
   bool const host_visible = cloister::run(box, sees_host);
 
-  // The answer: mount(2) it again, from inside.
-  auto const [anew, still_visible, ps] = cloister::run(box_with_mounts, [&] {
-    demo::mount_proc();
-    return std::tuple{demo::processes(), sees_host(), demo::output({}, {"ps", "-ef"})};
-  });
+  // The answer: mount it again, from inside.
+  std::size_t const anew = cloister::run(box_with_proc, demo::processes);
+  bool const still_visible = cloister::run(box_with_proc, sees_host);
 
   demo::head();
   demo::row("echo $$", bash_outside.substr(0, bash_outside.find('\n')), bash_inside.substr(0, bash_inside.find('\n')));
   demo::row("processes in /proc", outside, inside);
   demo::row("  mounted anew", demo::processes(), anew);
-  demo::block("ps -ef in the container, once /proc is its own", ps);
+  demo::block("ps -ef in the container, once /proc is its own", demo::output(box_with_proc, {"ps", "-ef"}));
 
   return demo::verdict({{bash_inside == "1\n", "the first process of the container is PID 1"},
                         {host_visible, "with the host's /proc the container still lists the host's processes"},

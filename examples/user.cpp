@@ -9,14 +9,7 @@
 
 namespace ns = cloister::flags;
 
-// The value of a line of /proc/self/status.
-std::string status_of(std::string_view key) {
-  for (std::string const& line : demo::lines("/proc/self/status"))
-    if (line.starts_with(key)) return line.substr(line.find_first_not_of(":\t ", key.size()));
-  return "?";
-}
-
-// Its first line, "0 1000 1": id 0 inside is 1000 outside, and so on for one id.
+// The first line of /proc/self/uid_map, "0 1000 1": id 0 inside is 1000 outside, and so on for one id.
 std::string uid_map() {
   unsigned inside = 0, outside = 0, count = 0;
   std::ifstream{"/proc/self/uid_map"} >> inside >> outside >> count;
@@ -45,11 +38,11 @@ int main(int argc, char** argv) try {
     bool renames, reads_shadow, makes_device;
   };
   uid_t const caller = getuid();
-  Sight const host{caller, status_of("CapEff"), uid_map(), false, read_shadow(), make_device()};
+  Sight const host{caller, demo::status_of("CapEff"), uid_map(), false, read_shadow(), make_device()};
   Sight const root = cloister::run(box, [] {
     cloister::set_hostname("mine");
-    return Sight{getuid(),      status_of("CapEff"), uid_map(), cloister::hostname() == "mine",
-                 read_shadow(), make_device()};
+    return Sight{getuid(),     demo::status_of("CapEff"), uid_map(), cloister::hostname() == "mine", read_shadow(),
+                 make_device()};
   });
 
   demo::head();
