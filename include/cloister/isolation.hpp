@@ -1,6 +1,12 @@
 // The description of a world for a child: nothing happens here.
 #pragma once
 
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <initializer_list>
 #include <optional>
@@ -106,9 +112,12 @@ struct Isolation {
   // The strictest description that still runs a program, for code that one does not trust: its own namespaces of every type but time,
   // no id of root's (a root caller becomes 65534), an empty root with a read-only /usr and what links to it, a fresh /proc, a minimal
   // /dev, 64 MiB of /tmp where nothing can be executed, no capability and no way to one, no user namespace below it, none of the
-  // caller's descriptors, of its environment PATH, LANG, LC_ALL, TERM and TZ, a session without a terminal, a reaper. It looks at the
-  // caller and its /usr now. A boundary against files, processes, networks and ids of the host; not against bugs of the kernel, not
-  // against what uses up processor and memory (see limits and cgroup), and for a callable not against what this process had in memory.
+  // caller's descriptors, of its environment PATH, LANG, LC_ALL, TERM and TZ, a session without a terminal, a reaper, and a seccomp
+  // filter, which one of yours replaces: it refuses the calls of keyrings(7), through which a process finds the keys of its user
+  // whatever its namespaces. It looks at the caller and its /usr now. A boundary against files, processes, networks and ids of the
+  // host; not against bugs of the kernel, not against what uses up processor and memory (see limits and cgroup), and for a callable not
+  // against what this process had in memory, nor against a change of mode of this program's file, to which /proc/self/exe leads, where
+  // a caller that is not root owns it.
   static Isolation untrusted();
 
   friend bool operator==(Isolation const&, Isolation const&) = default;
@@ -197,6 +206,36 @@ inline void add_link_or_directory(std::vector<Mount>& mounts, char const* path) 
     mounts.push_back(Mount::bind(path, path).read_only());
 }
 
+// Refuses add_key, request_key and keyctl, as a kernel without them would. Keys belong to users of the host: a process of the same one
+// may link that user's key ring into its own, whatever its namespaces, and then read it and empty it.
+inline SeccompFilter without_keys() {
+  static_assert(SYS_request_key == SYS_add_key + 1 && SYS_keyctl == SYS_add_key + 2);
+  constexpr std::uint32_t x32 = 0x4000'0000;
+  constexpr std::uint32_t first = static_cast<std::uint32_t>(SYS_add_key) & ~x32;
+  // The other numbering that programs may use; other machines have only one, or the same numbers in both.
+#if defined(__x86_64__)
+  constexpr std::uint32_t other = AUDIT_ARCH_I386, other_first = 286;
+#elif defined(__aarch64__)
+  constexpr std::uint32_t other = AUDIT_ARCH_ARM, other_first = 309;
+#else
+  constexpr std::uint32_t other = 0, other_first = first;
+#endif
+  constexpr std::uint16_t load = BPF_LD | BPF_W | BPF_ABS, at_least = BPF_JMP | BPF_JGE | BPF_K, above = BPF_JMP | BPF_JGT | BPF_K;
+  return std::vector<::sock_filter>{
+      {load, 0, 0, offsetof(::seccomp_data, arch)},
+      {BPF_JMP | BPF_JEQ | BPF_K, 4, 0, other},  // to the second load of nr
+      {load, 0, 0, offsetof(::seccomp_data, nr)},
+      {BPF_ALU | BPF_AND | BPF_K, 0, 0, ~x32},
+      {at_least, 0, 5, first},                   // else to the end
+      {above, 4, 3, first + 2},                  // to the end, or to the refusal
+      {load, 0, 0, offsetof(::seccomp_data, nr)},
+      {at_least, 0, 2, other_first},
+      {above, 1, 0, other_first + 2},
+      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | ENOSYS},
+      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+  };
+}
+
 }  // namespace detail
 
 inline Isolation Isolation::untrusted() {
@@ -214,7 +253,8 @@ inline Isolation Isolation::untrusted() {
   for (char const* path : {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}) detail::add_link_or_directory(box.mounts, path);
   for (char const* path : {"/etc/alternatives", "/etc/ld.so.cache"}) box.mounts.push_back(Mount::bind(path, path).read_only().optional());
   box.mounts.insert(box.mounts.end(), {Mount::proc(), Mount::dev(), Mount::tmpfs("/tmp", 64 << 20)});
-  box.privileges = {.no_new_privs = true, .capabilities = Capabilities::none(), .limits = {}, .forbid_nesting = true, .seccomp = {}};
+  box.privileges = {.no_new_privs = true, .capabilities = Capabilities::none(), .limits = {}, .forbid_nesting = true,
+                    .seccomp = detail::without_keys()};
   box.descriptors = Descriptors::none();
   box.environment = Environment::only({"PATH", "LANG", "LC_ALL", "TERM", "TZ"});
   box.session = Session::fresh;

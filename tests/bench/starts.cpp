@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cloister/cloister.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -27,8 +26,11 @@
 #include <utility>
 #include <vector>
 
+#include "measure.hpp"
+
 namespace {
 
+using namespace bench;
 namespace ns = cloister::flags;
 namespace sys = cloister::detail::sys;
 namespace kernel = cloister::detail::kernel;
@@ -40,12 +42,6 @@ struct Options {
   std::size_t resident = 1024;  // MiB
   std::string program;
 };
-
-void require(bool condition, char const* what) {
-  if (condition) return;
-  std::fprintf(stderr, "starts: %s: %s\n", what, std::strerror(errno));
-  std::_Exit(1);
-}
 
 // --- the floor
 
@@ -151,41 +147,6 @@ struct Library {
 
 // --- measuring
 
-double microseconds(std::invocable auto const& f) {
-  auto const start = std::chrono::steady_clock::now();
-  f();
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  auto const middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-// Who goes first alternates: what a child leaves to be cleaned up behind it is a burden on the next one. Slow pairs are fewer.
-std::pair<double, double> medians(int pairs, std::invocable auto const& floor, std::invocable auto const& library) {
-  constexpr double most = 2e6;
-  constexpr int fewest = 10;
-  std::vector<double> floor_times, library_times;
-  double total = 0;
-  for (int pair = -10; pair < pairs && (total < most || pair < fewest); ++pair) {
-    double first = 0, second = 0;
-    if (pair % 2 == 0) {
-      first = microseconds(floor);
-      second = microseconds(library);
-    } else {
-      second = microseconds(library);
-      first = microseconds(floor);
-    }
-    total += first + second;
-    if (pair < 0) continue;  // warming up
-    floor_times.push_back(first);
-    library_times.push_back(second);
-  }
-  return {median(floor_times), median(library_times)};
-}
-
 // Who starts the children. The threads that do nothing sleep.
 enum class Host { alone, threads, other_thread };
 constexpr Host hosts[] = {Host::alone, Host::threads, Host::other_thread};
@@ -209,16 +170,6 @@ void run_as(Host host, std::invocable auto const& body) {
   else
     body();
   done.count_down();
-}
-
-// Touched pages of the common size: what a heap of many small things is.
-void become_large(std::size_t mebibytes) {
-  std::size_t const size = mebibytes * 1024 * 1024;
-  if (size == 0) return;
-  void* const memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  require(memory != MAP_FAILED, "mmap");
-  ::madvise(memory, size, MADV_NOHUGEPAGE);
-  std::memset(memory, 1, size);
 }
 
 // In a process of its own: a process that has had a thread, or a gigabyte, is not the same again.

@@ -98,7 +98,7 @@ class Birth {
         ready = true;
       } else if (message.kind == MessageKind::failed) {
         failure = {message.step, message.value, message.item};
-      } else {
+      } else if (failure.step == Step::none) {  // an init tells as well how the process ended that has failed
         failure = {Step::started, EBADMSG, 0};
       }
     }
@@ -528,7 +528,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline void second_entry(void* argument) noexcept { s
 
 // PID 1, once the world stands: starts PID 2 and becomes the init.
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void become_init(ChildSide const& side) noexcept {
+  // PID 2 reads both in its own time: they stay where they are, on a stack that is left by execve only.
   SecondProcess second{side, {-1, -1}};
+  sys::ChildStart start{second_entry, &second};
   require(side, sys::pipe2(second.begun, O_CLOEXEC), Step::reaper);
   kernel::clone_args args{};
   args.flags = kernel::clone_vm | kernel::clone_child_cleartid;
@@ -539,7 +541,6 @@ CLOISTER_DETAIL_CHILD_SIDE inline void second_entry(void* argument) noexcept { s
   *side.second_unfinished = 1;
   long pid = sys::clone3_on_stack(&args, second_entry, &second);
   if (pid == -ENOSYS || pid == -EPERM) {
-    sys::ChildStart start{second_entry, &second};
     pid = sys::clone_on_stack(args.flags | SIGCHLD, static_cast<char*>(side.second_stack) + side.stack_size, nullptr,
                               side.second_unfinished, &start);
   }
