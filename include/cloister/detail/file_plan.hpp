@@ -86,10 +86,11 @@ class FilePlan {
     for (Mount const& mount : isolation_.mounts) {
       require_one_file_system(mount);
       steps_.push_back(step_of(mount));
-      bool const in_memory = mount.kind() == Mount::Kind::overlay && mount.upper().empty();
-      files.needs_scratch |= in_memory || mount.kind() == Mount::Kind::file;
+      bool const overlay = mount.kind() == Mount::Kind::overlay;
+      files.needs_scratch |= (overlay && mount.upper().empty()) || mount.kind() == Mount::Kind::file;
+      if (overlay && !files.user_attributes)
+        files.user_attributes = isolation_.unshare.contains(NamespaceType::user) || !in_initial_user_namespace();
     }
-    files.user_attributes = isolation_.unshare.contains(NamespaceType::user) || !in_initial_user_namespace();
     files.steps = steps_.data();
     files.count = steps_.size();
     if (as_caller) {

@@ -154,14 +154,15 @@ struct ChildPlan {
 };
 static_assert(std::is_trivially_destructible_v<ChildPlan> && std::is_standard_layout_v<ChildPlan>);
 
-// Checks a description for itself and against the caller; std::invalid_argument or Error before any process exists.
+// Checks a description for itself and against the caller; std::invalid_argument or Error before any process exists. It points into the
+// description and the command, which must outlive it.
 class Plan {
  public:
   struct Options {
     bool own_group = false;
   };
 
-  Plan(Isolation const& isolation, Command const* command, Options options) : isolation_(isolation) {
+  Plan(Isolation const& isolation, Command const* command, Options options) : isolation_(isolation), command_(command) {
     refuse_contradictions();
     child.unshare_flags = isolation_.unshare.bits();
     plan_ids();
@@ -169,14 +170,16 @@ class Plan {
     plan_privileges();
     plan_cgroup();
     child.files = files_.lay_out(child.new_user && has_cap_sys_admin());
-    plan_environment(command);
+    plan_environment();
     child.own_group = options.own_group;
     if (command != nullptr)
-      plan_program(*command);
+      plan_program();
     else
       plan_callable_descriptors();
   }
   explicit Plan(Isolation const& isolation) : Plan(isolation, nullptr, {}) {}
+  explicit Plan(Isolation&&) = delete;
+  Plan(Isolation&&, Command const*, Options) = delete;
   Plan(Plan const&) = delete;
 
   ChildPlan child{};
@@ -226,8 +229,8 @@ class Plan {
       case Step::resource_limit: return to_string(isolation_.privileges.limits.at(static_cast<std::size_t>(index)));
       case Step::drop_capabilities: return "to " + to_string(isolation_.privileges.capabilities);
       case Step::cgroup: return to_string(*isolation_.cgroup);
-      case Step::chdir: return directory_;
-      case Step::execve: return candidate_paths_.size() == 1 ? program_ : program_ + ", looked for in " + path_ + ",";
+      case Step::chdir: return command_->directory().value_or("");
+      case Step::execve: return candidate_paths_.size() < 2 ? program() : join({program(), ", looked for in ", path_, ","});
       default: return {};
     }
   }
@@ -415,12 +418,13 @@ class Plan {
     child.drops_capabilities = !wanted.capabilities.inherited();
     child.capabilities = wanted.capabilities.bits();
     // In a user namespace of its own a child has all that the kernel knows, else what the caller may have.
-    std::uint64_t const had = child.new_user ? ~std::uint64_t{0} : permitted_capabilities();
+    bool const asks = child.capabilities != 0 || !wanted.limits.empty();
+    std::uint64_t const had = child.new_user ? ~std::uint64_t{0} : asks ? permitted_capabilities() : 0;
     for (unsigned number = 0; number < 64; ++number)
       if ((child.capabilities & ~had) >> number & 1)
         throw Error(EPERM, "privileges", join({"capability ", to_string(static_cast<Capability>(number))}), Error::Side::parent,
                     "the caller has not got it, so that nothing of it could be kept");
-    bool const may_raise = !child.new_user && (permitted_capabilities() >> kernel::cap_sys_resource & 1) != 0;
+    bool const may_raise = !child.new_user && (had >> kernel::cap_sys_resource & 1) != 0;
     for (ResourceLimit const& limit : wanted.limits) {
       std::uint64_t const hard = limit.hard.value_or(limit.soft);
       if (limit.soft > hard) refuse("privileges: limit " + to_string(limit) + ": the soft one is above the hard one");
@@ -460,53 +464,61 @@ class Plan {
       throw Error(EBADF, step, item, Error::Side::parent, "it is no directory of a cgroup v2 hierarchy");
   }
 
-  void plan_environment(Command const* command) {
+  void plan_environment() {
     Environment const& wanted = isolation_.environment;
-    if (command == nullptr && wanted.kind() == Environment::Kind::inherit) return;
+    bool const inherits = wanted.kind() == Environment::Kind::inherit;
+    if (command_ == nullptr && inherits) return;
     auto const has_name = [](char const* entry, std::string const& name) {
       return std::strncmp(entry, name.c_str(), name.size()) == 0 && entry[name.size()] == '=';
     };
+    // Copied at once: another thread's setenv() moves the array.
     if (wanted.kind() != Environment::Kind::clear)
       for (char** entry = ::environ; entry != nullptr && *entry != nullptr; ++entry)
-        if (wanted.kind() == Environment::Kind::inherit ||
+        if (inherits ||
             std::any_of(wanted.names().begin(), wanted.names().end(), [&](auto const& name) { return has_name(*entry, name); }))
           environment_.push_back(*entry);
-    if (command != nullptr) {
-      variables_.reserve(command->variables().size());
-      for (auto const& variable : command->variables()) {
+    if (command_ != nullptr) {
+      variables_.reserve(command_->variables().size());
+      for (auto const& variable : command_->variables()) {
         std::erase_if(environment_, [&](char const* entry) { return has_name(entry, variable.first); });
         variables_.push_back(variable.first + '=' + variable.second);
         environment_.push_back(variables_.back().c_str());
       }
     }
-    for (char const* entry : environment_)
-      if (std::strncmp(entry, "PATH=", 5) == 0) path_ = entry + 5;
     environment_.push_back(nullptr);
     child.environment = environment_.data();
   }
 
-  void plan_program(Command const& command) {
-    words_ = command.words();
-    for (std::string const& word : words_) arguments_.push_back(word.c_str());
-    arguments_.push_back(nullptr);
-    child.arguments = arguments_.data();
-    program_ = words_.front();
-    if (program_.find('/') != program_.npos)
-      candidate_paths_.push_back(program_);
-    else
-      for (std::size_t start = 0; start <= path_.size();) {
-        std::size_t const end = std::min(path_.find(':', start), path_.size());
-        std::string directory = path_.substr(start, end - start);
-        candidate_paths_.push_back(directory.empty() ? program_ : directory + '/' + program_);
-        start = end + 1;
-      }
+  std::string const& program() const { return command_->words().front(); }
+
+  // The paths at which the program may be, in the PATH that it will see.
+  void plan_candidates() {
+    if (program().find('/') != std::string::npos) {
+      candidates_ = {program().c_str(), nullptr};
+      return;
+    }
+    path_ = "/usr/local/bin:/usr/bin:/bin";
+    for (char const* const* entry = child.environment; entry != nullptr && *entry != nullptr; ++entry)
+      if (std::strncmp(*entry, "PATH=", 5) == 0) path_ = *entry + 5;
+    for (std::size_t start = 0; start <= path_.size();) {
+      std::size_t const end = std::min(path_.find(':', start), path_.size());
+      std::string directory = path_.substr(start, end - start);
+      candidate_paths_.push_back(directory.empty() ? program() : directory + '/' + program());
+      start = end + 1;
+    }
     for (std::string const& path : candidate_paths_) candidates_.push_back(path.c_str());
     candidates_.push_back(nullptr);
+  }
+
+  void plan_program() {
+    Command const& command = *command_;
+    arguments_.reserve(command.words().size() + 1);
+    for (std::string const& word : command.words()) arguments_.push_back(word.c_str());
+    arguments_.push_back(nullptr);
+    child.arguments = arguments_.data();
+    plan_candidates();
     child.candidates = candidates_.data();
-    if (command.directory()) {
-      directory_ = *command.directory();
-      child.directory = directory_.c_str();
-    }
+    if (command.directory()) child.directory = command.directory()->c_str();
 
     kept_ = command.kept();
     for (int fd : isolation_.descriptors.fds())
@@ -571,12 +583,12 @@ class Plan {
     child.kept_copies = kept_copies_.data();
   }
 
-  Isolation isolation_;
+  Isolation const& isolation_;
+  Command const* command_;
   FilePlan files_{isolation_};
   FileDescriptor cgroup_;
-  std::string uid_map_, gid_map_, clock_offsets_, directory_, program_;
-  std::string path_ = "/usr/local/bin:/usr/bin:/bin";  // where the environment has no PATH
-  std::vector<std::string> words_, variables_, candidate_paths_;
+  std::string uid_map_, gid_map_, clock_offsets_, path_;
+  std::vector<std::string> variables_, candidate_paths_;
   std::vector<char const*> arguments_, environment_, candidates_;
   std::vector<Command::Kept> kept_;
   std::vector<int> kept_copies_;
