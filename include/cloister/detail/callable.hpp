@@ -113,7 +113,7 @@ template <class R, class F>
 __attribute__((no_sanitize("null")))  // a forced unwind is caught as a reference to nothing
 void run_callable(void* self, ChildSide const& side) noexcept {
   forget_unflushed_output();
-  std::uint64_t const self_mark = process_mark();
+  ThisProcess const child;
   int status = 1;
   try {
     Encoder encoder;
@@ -121,16 +121,16 @@ void run_callable(void* self, ChildSide const& side) noexcept {
       std::move(*static_cast<F*>(self))();
     else
       encoder.put(static_cast<R>(std::move(*static_cast<F*>(self))()));
-    if (process_mark() == self_mark) send_text(side, MessageKind::result, encoder.text());
+    if (child.is_it()) send_text(side, MessageKind::result, encoder.text());
     status = 0;
   } catch (abi::__forced_unwind&) {  // pthread_exit: must not be swallowed, so it ends here
     flush_output();
     sys::exit(0);
   } catch (std::exception const& e) {
-    if (process_mark() == self_mark) send_exception(side, demangled(typeid(e)), e.what());
+    if (child.is_it()) send_exception(side, demangled(typeid(e)), e.what());
   } catch (...) {
     std::type_info const* const type = abi::__cxa_current_exception_type();
-    if (process_mark() == self_mark) send_exception(side, type != nullptr ? demangled(*type) : "an unknown type", {});
+    if (child.is_it()) send_exception(side, type != nullptr ? demangled(*type) : "an unknown type", {});
   }
   flush_output();
   sys::exit(status);

@@ -18,6 +18,7 @@ namespace cloister::detail {
 struct OwnPage {
   std::atomic<std::uint64_t> mark;
   pthread_mutex_t mutex;
+  std::atomic<bool> is_this_process;
 
   // Throws Error where there is no memory for it; once it has been made never again.
   static OwnPage& instance() {
@@ -50,6 +51,17 @@ inline std::uint64_t process_mark() {
   }
   return mark;
 }
+
+// Tells the process that made it from whatever it forks. A new mark for the process would serve as well, but that takes three pages that
+// have not been touched yet, and in a child that has just been forked each costs more than a system call.
+class ThisProcess {
+ public:
+  ThisProcess() : page_(OwnPage::instance()) { page_.is_this_process.store(true, std::memory_order_relaxed); }
+  bool is_it() const noexcept { return page_.is_this_process.load(std::memory_order_relaxed); }
+
+ private:
+  OwnPage& page_;
+};
 
 // The descriptors by whose closing children notice that this process has ended. A forked copy of the process closes them at once
 // (pthread_atfork), or its children would think their parent alive for as long as the copy lives. The copy writes nothing meanwhile:
