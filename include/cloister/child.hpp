@@ -153,8 +153,9 @@ class [[nodiscard]] Child {
   // can have held when the child ended.
   void take_messages() {
     for (detail::Received& received : std::exchange(state_.running.early, {})) take(std::move(received));
-    for (int count = 0; count < 1024; ++count) {
-      detail::Received received = detail::receive_message(state_.running.channel.get());
+    int const channel = state_.running.channel.get();
+    for (int count = 0; channel >= 0 && count < 1024; ++count) {
+      detail::Received received = detail::receive_message(channel);
       if (received.status <= 0 && received.status != -EBADMSG) return;
       take(std::move(received));
     }

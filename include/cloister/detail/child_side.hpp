@@ -9,16 +9,24 @@
 
 namespace cloister::detail {
 
+struct Failure {
+  Step step;
+  int error;
+  int item;
+};
+
 // What a child has besides its plan.
 struct ChildSide {
   ChildPlan const* plan;
-  int channel;                // its end
+  int channel = -1;           // its end; a program that has nothing to hear or to say later has none
   int parent_channel = -1;    // the parent's end, where the child still holds a copy
   int parent = 0;             // its pid, in its own pid namespace
   int lifeline = -1;          // read end of a pipe whose write end only the parent holds; -1: PR_SET_PDEATHSIG instead
   std::uint64_t unshare_flags = 0;  // CLONE_NEW* that it was not cloned with
   bool waits_for_go = false;        // until the parent has written the id maps, or the thread that cloned it has ended
-  bool shares_memory = false;       // a program before execve
+  bool shares_memory = false;       // a program before execve,
+  Failure* failure = nullptr;       // and where it says what went wrong
+  int parent_watch = -1;            // a pidfd of the parent, for a child without a channel
   bool is_init = false;             // PID 1 of a new pid namespace
   bool joins_cgroup = false;        // it was not cloned into it
   int init_program = -1;            // a program under a reaper: what PID 1 becomes,
@@ -29,12 +37,6 @@ struct ChildSide {
   int null = -1;                    // /dev/null, where it has been opened before the root changed
 };
 
-struct Failure {
-  Step step;
-  int error;
-  int item;
-};
-
 CLOISTER_DETAIL_CHILD_SIDE inline void await_go(ChildSide const& side) noexcept {
   Message message;
   if (sys::recv(side.channel, &message, sizeof message, 0) <= 0 || message.kind != MessageKind::go) sys::exit(127);
@@ -42,7 +44,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline void await_go(ChildSide const& side) noexcept 
 
 // A child that its parent has no pidfd of yet may not end: nobody could tell its pid from that of another process.
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void fail(ChildSide const& side, Failure const& failure) noexcept {
-  send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
+  if (side.failure != nullptr)
+    *side.failure = failure;
+  else
+    send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
   if (side.waits_for_go) await_go(side);
   sys::exit(127);
 }

@@ -12,7 +12,7 @@
 
 namespace cloister::detail {
 
-// Where the program finds what it needs: the channel, and a pipe at whose end PID 2 waits for it to have begun.
+// Where the program finds what it needs: the channel, and a pipe at whose other end PID 2 waits for a byte: that it has begun.
 inline constexpr int init_channel = 0;
 inline constexpr int init_begun = 1;
 
@@ -36,6 +36,11 @@ cloister_init_program_begin:
   movl $157, %eax                # prctl(PR_SET_NAME, "cloister-init")
   movl $15, %edi
   leaq 6f(%rip), %rsi
+  syscall
+  movl $1, %eax                  # write(init_begun, any byte, 1)
+  movl $1, %edi
+  leaq 6f(%rip), %rsi
+  movl $1, %edx
   syscall
   movl $3, %eax                  # close(init_begun)
   movl $1, %edi

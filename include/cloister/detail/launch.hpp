@@ -162,7 +162,8 @@ inline void run_id_helper(std::string const& helper, char const* step, long chil
   for (IdRange const& range : ranges)
     for (std::uint32_t number : {range.inside, range.outside, range.count}) words.push_back(std::to_string(number));
   Command const command = Command(std::move(words)).stdio({.in = Redirect::null(), .out = Redirect::null(), .err = Redirect::pipe()});
-  Plan plan{Isolation{}, &command, {}};
+  Isolation const none;
+  Plan plan{none, &command, {}};
   Running const running = launch_program(plan, command.streams());
   std::string said;
   char part[512];
@@ -520,8 +521,8 @@ struct SecondProcess {
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void second_main(void* argument) noexcept {
   SecondProcess const second = *static_cast<SecondProcess const*>(argument);
   sys::close(second.begun[1]);
-  char none;
-  sys::read(second.begun[0], &none, 1);
+  char begun;
+  if (sys::read(second.begun[0], &begun, 1) != 1) sys::exit(127);  // there is no init, and so nothing to do
   become_program(second.side);
 }
 CLOISTER_DETAIL_CHILD_SIDE inline void second_entry(void* argument) noexcept { second_main(argument); }
@@ -561,7 +562,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void second_entry(void* argument) noexcept { s
 
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void program_main(void* argument) noexcept {
   ChildSide side = *static_cast<ChildSide const*>(argument);
-  sys::close(side.parent_channel);
+  if (side.parent_channel >= 0) sys::close(side.parent_channel);
   reset_signal_dispositions();
   join_cgroup(side);
   if (side.unshare_flags != 0) require(side, sys::unshare(side.unshare_flags), Step::unshare);
@@ -644,13 +645,30 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   bool const passing_thread = plan.child.dies_with_parent && !started_by_main_thread();
   bool const waits = plan.child.parent_writes_maps || passing_thread;
   Running running;
-  Channel channel = make_channel();
-  running.channel = std::move(channel.parent);
+  // What goes wrong is told in our memory. A channel is for a child that has to hear from us, or for an init, which has the last word;
+  // and the end of the parent can be seen by it, as by a pidfd, which costs half of it.
+  Failure failure{Step::none, 0, 0};
+  Channel channel;
+  FileDescriptor parent_watch;
+  bool has_channel = waits || init_program;
+  if (!has_channel && plan.child.dies_with_parent) {
+    int const fd = sys::pidfd_open(sys::getpid());
+    if (fd < 0)
+      has_channel = true;
+    else
+      parent_watch = above_stdio(fd);
+  }
+  if (has_channel) {
+    channel = make_channel();
+    running.channel = std::move(channel.parent);
+  }
 
   ChildStack const stack;
   ChildSide side{};
   side.plan = &plan.child;
   side.channel = channel.child.get();
+  side.failure = &failure;
+  side.parent_watch = parent_watch.get();
   side.parent = sys::getpid();
   side.parent_channel = running.channel.get();
   side.is_init = plan.new_pid();
@@ -696,6 +714,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     birth.pid = static_cast<int>(clone.result);
     birth.pidfd = above_stdio(clone.pidfd);
     channel.child.reset();
+    parent_watch.reset();
     auto const let_go = [&]() noexcept {
       auto const wait_for = [](int& word) {
         while (__atomic_load_n(&word, __ATOMIC_ACQUIRE) != 0) sys::futex_wait(&word, 1);
@@ -717,15 +736,13 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     let_go();
   }
   // It has become the program, or it has failed and said so before it ended: there is nothing to wait for.
-  Received last_words = receive_message(running.channel.get());
-  if (last_words.status > 0 && last_words.message.kind == MessageKind::failed) {
+  if (failure.step != Step::none) {
     (void)birth.reap();
-    throw_failure(plan, {last_words.message.step, last_words.message.value, last_words.message.item}, Error::Side::child);
+    throw_failure(plan, failure, Error::Side::child);
   }
   if (!init_program) running.channel = HostOnlyDescriptor{};
   running.pid = std::exchange(birth.pid, -1);
   running.pidfd = std::move(birth.pidfd);
-  if (last_words.status > 0) running.early.push_back(std::move(last_words));  // a program that is over already
   return running;
 }
 

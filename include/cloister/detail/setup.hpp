@@ -80,6 +80,12 @@ CLOISTER_DETAIL_CHILD_SIDE inline void die_with_parent(ChildSide const& side) no
   // A forked copy of the parent may hold the channel open; in a pid namespace below the parent's there is no parent to be seen.
   int const parent = sys::getppid();
   if (parent != 0 && parent != side.parent) sys::exit(128 + SIGKILL);
+  if (side.channel < 0) {
+    ::pollfd gone{side.parent_watch, POLLIN, 0};
+    ::timespec const now{};
+    if (sys::poll(&gone, 1, &now) > 0) sys::exit(128 + SIGKILL);
+    return;
+  }
   char byte;
   if (sys::recv(side.channel, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) sys::exit(128 + SIGKILL);
 }
@@ -191,9 +197,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
   ChildPlan const& plan = *side.plan;
   bool const program = plan.candidates != nullptr;
   if (program) {
-    int const channel = out_of_the_way(plan, side.channel);
-    require(side, channel, Step::close_descriptors);
-    side.channel = channel;
+    if (side.channel >= 0) require(side, side.channel = out_of_the_way(plan, side.channel), Step::close_descriptors);
     if (side.lifeline >= 0) side.lifeline = out_of_the_way(plan, side.lifeline);
     require(side, side.lifeline >= -1 ? 0 : side.lifeline, Step::close_descriptors);
     mark_all_close_on_exec(side);
