@@ -64,6 +64,25 @@ void work_outside_with(unsigned capability, std::vector<Attempt> const& attempts
   if (has_capability(capability)) work_outside(attempts);
 }
 
+#if defined(__x86_64__)
+// The numbers that every program can use as well, where the kernel has them.
+constexpr long x32 = 0x4000'0000;
+Act call_of_32_bits(int number, int first, int second = 0, int third = 0) {
+  return [=] {
+    int result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(first), "c"(second), "d"(third), "S"(0), "D"(0) : "memory");
+    return result < 0 ? -result : 0;
+  };
+}
+bool has_calls_of_32_bits() {
+  try {
+    return in_a_child(plain(), call_of_32_bits(20, 0)) == 0;  // getpid
+  } catch (cloister::ChildDied const&) {  // a kernel without them ends who tries
+    return false;
+  }
+}
+#endif
+
 }  // namespace
 
 // --- Mounts
@@ -536,24 +555,8 @@ TEST_CASE("key rings are closed, under whatever number they are called") {
                    }},
                   {"a persistent ring", {ENOSYS}, keyctl(KEYCTL_GET_PERSISTENT, -1)}});
 #if defined(__x86_64__)
-  auto const by_32_bits = [](int number, int first) -> Act {
-    return [=] {
-      int result;
-      __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(first), "c"(0), "d"(0), "S"(0), "D"(0) : "memory");
-      return result < 0 ? -result : 0;
-    };
-  };
-  constexpr int x32 = 0x4000'0000;
-  std::vector<Attempt> other_numbers{{"keyctl by x32", {ENOSYS}, [] { return why(::syscall(SYS_keyctl | x32, 0, -3, 0, 0, 0)); }}};
-  // A kernel without them ends who tries.
-  auto const getpid_works = [&] { return by_32_bits(20, 0)() == 0; };
-  bool has_32_bits = false;
-  try {
-    has_32_bits = run(plain(), getpid_works);
-  } catch (cloister::ChildDied const&) {
-  }
-  if (has_32_bits) other_numbers.push_back({"keyctl of i386", {ENOSYS}, by_32_bits(288, 0)});
-  refused_inside(other_numbers);
+  refused_inside({{"keyctl by x32", {ENOSYS}, [] { return why(::syscall(SYS_keyctl | x32, 0, -3, 0, 0, 0)); }}});
+  if (has_calls_of_32_bits()) refused_inside({{"keyctl of i386", {ENOSYS}, call_of_32_bits(288, 0)}});
 #endif
   SKIP_UNLESS(in_a_child(plain(), add) == 0, "no keys here");
   work_outside(attempts);
@@ -627,6 +630,38 @@ TEST_CASE("what listens on the host's loopback interface is not reached, and not
           ::freeifaddrs(addresses);
           return found;
         }) == std::set<std::string>{"127.0.0.1"});
+}
+
+TEST_CASE("there are no sockets to what no network namespace holds: other virtual machines, the one that runs this one, a modem") {
+  NEEDS_USER_NAMESPACES;
+  auto const open_socket = [](int family, int type) -> Act { return [=] { return why(::socket(family, type | SOCK_CLOEXEC, 0)); }; };
+  constexpr int af_qipcrtr = 42;
+  std::vector<Attempt> const attempts{{"a stream to a machine", {EAFNOSUPPORT}, open_socket(AF_VSOCK, SOCK_STREAM)},
+                                      {"messages to a machine", {EAFNOSUPPORT}, open_socket(AF_VSOCK, SOCK_SEQPACKET)},
+                                      {"a modem", {EAFNOSUPPORT}, open_socket(af_qipcrtr, SOCK_DGRAM)}};
+  refused_inside(attempts);
+  // The same by another number or a ring, which no filter looks into.
+  constexpr long io_uring_setup = 425;
+  auto const make_ring = [] {
+    unsigned char parameters[120] = {};
+    return why(::syscall(io_uring_setup, 1, parameters));
+  };
+  refused_inside({{"io_uring", {ENOSYS}, make_ring}});
+#if defined(__x86_64__)
+  refused_inside({{"socket by x32", {EAFNOSUPPORT, ENOSYS}, [] { return why(::syscall(SYS_socket | x32, AF_VSOCK, SOCK_STREAM, 0)); }}});
+  if (has_calls_of_32_bits())
+    refused_inside({{"socket of i386", {EAFNOSUPPORT}, call_of_32_bits(359, AF_VSOCK, SOCK_STREAM)},
+                    {"socketcall of i386", {ENOSYS}, call_of_32_bits(102, 1)}});
+#endif
+  // All others are there as ever.
+  for (int const family : {AF_UNIX, AF_INET, AF_NETLINK}) {
+    CAPTURE(family);
+    CHECK(in_a_child(untrusted(), open_socket(family, SOCK_DGRAM)) == 0);
+  }
+  // Where the machine has them at all.
+  bool any = in_a_child(plain(), make_ring) == 0;
+  for (Attempt const& attempt : attempts) any = any || in_a_child(plain(), attempt.act) == 0;
+  SKIP_UNLESS(any, "none of this is to be had here");
 }
 
 TEST_CASE("no packet is made by hand or overheard, and no interface changed") {
@@ -853,12 +888,22 @@ TEST_CASE("no other process and nothing of the kernel is observed") {
       int const error = in_a_child(plain(), attempt.act);
       CHECK((error == 0 || error == ENOSYS));
     }
+  // Machines differ in whom they allow this.
+  std::vector<Attempt> const of_settings{{"the profile of a processor", {EPERM}, profile(-1, 0)},
+                                         {"one's own profile", {EPERM}, profile(0, -1)},
+                                         {"the kernel's messages", {EPERM}, [] {
+                                            char text[64];
+                                            return why(::klogctl(3, text, sizeof text));
+                                          }}};
+  refused_inside(of_settings);
+  if (has_capability(CAP_SYSLOG) && has_capability(CAP_PERFMON)) work_outside(of_settings);
+  CHECK_FALSE(shell(untrusted(), "dmesg").status.success());
   refused_inside({{"another kind of program for bpf", {EPERM, ENOSYS}, [] {
                      bpf_attr wanted{};
                      wanted.prog_type = BPF_PROG_TYPE_KPROBE;
                      return why(::syscall(SYS_bpf, BPF_PROG_LOAD, &wanted, sizeof wanted));
                    }},
-                  {"the reaper's profile", {EPERM, EACCES, ENOSYS}, profile(1, -1)},
+                  {"the reaper's profile", {EPERM}, profile(1, -1)},
                   {"the reaper's files by kcmp", {EPERM, ENOSYS}, [] { return why(::syscall(SYS_kcmp, 1, ::getpid(), 0, 0, 0)); }},
                   {"the reaper's robust list", {EPERM, ENOSYS}, [] {
                      void* head = nullptr;
