@@ -560,6 +560,11 @@ TEST_CASE("key rings are closed, under whatever number they are called") {
 #endif
   SKIP_UNLESS(in_a_child(plain(), add) == 0, "no keys here");
   work_outside(attempts);
+  // Nor are they listed.
+  Attempt const list = open_attempt("/proc/keys", O_RDONLY, {EACCES});
+  refused_inside({list});
+  work_outside({list});
+  CHECK_FALSE(shell(untrusted(), "cat /proc/keys").status.success());
 }
 
 // --- Networks
