@@ -1,130 +1,35 @@
-// What code can try that Isolation::untrusted() is to hold. Each attempt is seen to fail inside, and, wherever that does no harm, to
-// get through in a child that is isolated less: else a test would also pass for an attempt that never works.
+// How code can try to get at files, processes and terminals of the host out of Isolation::untrusted().
+#include <endian.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/bpf.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/keyctl.h>
-#include <linux/perf_event.h>
-#include <net/if.h>
-#include <netinet/in.h>
-#include <netpacket/packet.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/ipc.h>
 #include <sys/mman.h>
-#include <sys/msg.h>
 #include <sys/ptrace.h>
-#include <sys/reboot.h>
 #include <sys/resource.h>
-#include <sys/sem.h>
-#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
-#include <sys/swap.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
-#include <sys/time.h>
-#include <sys/timex.h>
 #include <sys/uio.h>
-#include <sys/un.h>
+#include <sys/xattr.h>
+#include <termios.h>
 
-#include <cloister/run.hpp>
-#include <cstring>
-#include <ctime>
-#include <set>
-
-#include "caught.hpp"
-#include "kinds.hpp"
-#include "privileged.hpp"
-#include "support.hpp"
+#include "attempts.hpp"
 
 using namespace std::string_literals;
 using namespace std::chrono_literals;
-namespace ns = cloister::flags;
-using cloister::Command, cloister::Descriptors, cloister::Error, cloister::IdMap, cloister::Init, cloister::Isolation,
-    cloister::Mount, cloister::Output, cloister::run;
-using test::contains, test::expectations, test::is_root, test::TemporaryDirectory, test::user_namespaces;
-namespace detail = cloister::detail;
-
-#define NEEDS_USER_NAMESPACES SKIP_UNLESS(user_namespaces(), "user namespaces are not to be had")
+using namespace test;
+using cloister::Command, cloister::Descriptors, cloister::Init, cloister::Isolation, cloister::Mount, cloister::Redirect, cloister::run;
+using test::detail::names_in, test::detail::link_target;
+namespace kernel = cloister::detail::kernel;
 
 namespace {
 
-// --- Attempts
-
-// 0 if a call got through, else the errno with which it was refused.
-int why(long result) { return result < 0 ? errno : 0; }
-
-struct Attempt {
-  std::string what;
-  std::set<int> refusals;
-  std::function<int()> act;
-};
-
-Isolation untrusted() { return Isolation::untrusted(); }
-// As the test itself.
-Isolation plain() { return {}; }
-int in_a_child(Isolation const& isolation, std::function<int()> const& act) { return run(isolation, act, {.timeout = 30s}); }
-
-// All in one child: what is refused changes nothing for the next.
-void refused_inside(std::vector<Attempt> const& attempts, Isolation const& isolation = untrusted()) {
-  auto const errors = run(
-      isolation,
-      [&] {
-        std::vector<int> found;
-        for (Attempt const& attempt : attempts) found.push_back(attempt.act());
-        return found;
-      },
-      {.timeout = 30s});
-  REQUIRE(errors.size() == attempts.size());
-  for (std::size_t i = 0; i < attempts.size(); ++i) {
-    CAPTURE(attempts[i].what);
-    CAPTURE(std::string(std::strerror(errors[i])));
-    CHECK(errors[i] != 0);
-    CHECK(attempts[i].refusals.count(errors[i]) == 1);
-  }
-}
-// Each in a child of its own.
-void work_outside(std::vector<Attempt> const& attempts, Isolation const& isolation = plain()) {
-  for (Attempt const& attempt : attempts) {
-    CAPTURE(attempt.what);
-    CHECK(std::string(std::strerror(in_a_child(isolation, attempt.act))) == std::strerror(0));
-  }
-}
-
-Attempt open_attempt(std::string const& path, int flags, std::set<int> refusals) {
-  return {"open " + path, std::move(refusals), [path, flags] { return why(::open(path.c_str(), flags | O_CLOEXEC)); }};
-}
-
-// --- Programs
-
-Output shell(Isolation const& isolation, std::string const& script) {
-  return run(isolation, Command{"/bin/sh", "-c", script}, {.timeout = 30s});
-}
-std::vector<std::string> words_of(std::string const& text) {
-  std::istringstream stream(text);
-  std::vector<std::string> words;
-  for (std::string word; stream >> word;) words.push_back(word);
-  return words;
-}
-bool exists(std::string const& path) {
-  struct stat facts {};
-  return ::lstat(path.c_str(), &facts) == 0;
-}
-
-// --- The machine
-
-bool has_capability(unsigned number) {
-  detail::kernel::capability_header header{detail::kernel::capability_version_3, 0};
-  detail::kernel::capability_data data[2] = {};
-  return detail::sys::capget(&header, data) == 0 && (data[number / 32].effective >> (number % 32) & 1) != 0;
-}
 // Whether a process may look into others of its user that are not below it, where Yama is asked.
 bool may_trace_the_parent() {
   try {
-    return test::read_file("/proc/sys/kernel/yama/ptrace_scope")[0] == '0';
+    return read_file("/proc/sys/kernel/yama/ptrace_scope")[0] == '0';
   } catch (std::system_error const&) {
     return true;
   }
@@ -133,7 +38,7 @@ bool may_trace_the_parent() {
 // What is numbered in a directory such as /proc.
 std::set<int> numbers_in(std::string const& path) {
   std::set<int> numbers;
-  for (std::string const& name : test::detail::names_in(path))
+  for (std::string const& name : names_in(path))
     if (name.find_first_not_of("0123456789") == std::string::npos) numbers.insert(std::stoi(name));
   return numbers;
 }
@@ -147,7 +52,7 @@ std::string const a_secret = "the host's secret";
 TEST_CASE("a descriptor that the host has open is not there inside") {
   NEEDS_USER_NAMESPACES;
   TemporaryDirectory const directory;
-  REQUIRE(test::write_file(directory / "secret", a_secret));
+  REQUIRE(write_file(directory / "secret", a_secret));
   int const inherited = ::open((directory / "secret").c_str(), O_RDONLY);  // also over an execve
   int const low = ::fcntl(inherited, F_DUPFD, 7);
   std::vector<Attempt> const attempts{
@@ -175,7 +80,7 @@ TEST_CASE("a directory that the host has open leads nowhere, unless it is handed
   NEEDS_USER_NAMESPACES;
   TemporaryDirectory const directory;
   REQUIRE(::mkdir((directory / "open").c_str(), 0777) == 0);
-  REQUIRE(test::write_file(directory / "secret", a_secret));
+  REQUIRE(write_file(directory / "secret", a_secret));
   REQUIRE(::chmod(directory.path().c_str(), 0755) == 0);
   int const fd = ::open((directory / "open").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   std::vector<Attempt> const attempts{
@@ -190,17 +95,40 @@ TEST_CASE("a directory that the host has open leads nowhere, unless it is handed
   ::close(fd);
 }
 
+TEST_CASE("no descriptor inside leads to a directory, and none but the channel to the outside") {
+  NEEDS_USER_NAMESPACES;
+  auto const directories_and_others = [] {
+    int directories = 0, others = 0;
+    for (int fd = 0; fd < 1024; ++fd) {
+      struct stat facts {};
+      if (::fstat(fd, &facts) != 0) continue;
+      bool const null = S_ISCHR(facts.st_mode) && facts.st_rdev == makedev(1, 3);
+      if (S_ISDIR(facts.st_mode) || ::fchdir(fd) == 0)
+        ++directories;
+      else if (!null)
+        ++others;
+    }
+    return std::pair{directories, others};
+  };
+  CHECK(run(untrusted(), directories_and_others) == std::pair{0, 1});
+  int const fd = ::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  CHECK(run(plain(), directories_and_others).first > 0);
+  ::close(fd);
+  // A program has its streams.
+  CHECK(shell(untrusted(), "for fd in 0 1 2 3 4 5 6 7 8 9; do (: <&$fd) 2>/dev/null && echo $fd; done").out == "0\n1\n2\n");
+}
+
 TEST_CASE("the host's current directory is left behind") {
   NEEDS_USER_NAMESPACES;
   TemporaryDirectory const directory;
-  REQUIRE(test::write_file(directory / "secret", a_secret));
+  REQUIRE(write_file(directory / "secret", a_secret));
   REQUIRE(::chmod(directory.path().c_str(), 0755) == 0);
   CHECK(expectations([&] {
           EXPECT(::chdir(directory.path().c_str()) == 0);
           auto const open_it = [] { return why(::open("secret", O_RDONLY | O_CLOEXEC)); };
           EXPECT(in_a_child(plain(), open_it) == 0);
           EXPECT(in_a_child(untrusted(), open_it) == ENOENT);
-          EXPECT(run(untrusted(), [] { return test::detail::link_target("/proc/self/cwd"); }) == "/");
+          EXPECT(run(untrusted(), [] { return link_target("/proc/self/cwd"); }) == "/");
           EXPECT(shell(untrusted(), "pwd; cat secret").out == "/\n");
           EXPECT(shell(plain(), "cat secret").out == a_secret);
         }) == 0);
@@ -222,7 +150,7 @@ TEST_CASE("there is nothing above the root directory") {
 TEST_CASE("no file of the host is there but what lies in /usr") {
   NEEDS_USER_NAMESPACES;
   TemporaryDirectory const directory;
-  REQUIRE(test::write_file(directory / "secret", a_secret));
+  REQUIRE(write_file(directory / "secret", a_secret));
   REQUIRE(::chmod(directory.path().c_str(), 0755) == 0);
   std::vector<std::string> paths{directory / "secret"};
   for (char const* path : {"/etc/passwd", "/etc/shadow", "/etc/hosts", "/etc/ssl", "/etc/ld.so.conf", "/root", "/home", "/var", "/run",
@@ -239,11 +167,8 @@ TEST_CASE("no file of the host is there but what lies in /usr") {
   for (std::string const& path : paths) CHECK_FALSE(shell(untrusted(), "test -e " + path).status.success());
   CHECK(shell(plain(), "test -e " + paths.front()).status.success());
 
-  std::set<std::string> const allowed{"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "proc", "dev", "tmp"};
-  for (std::string const& name : run(untrusted(), [] { return test::detail::names_in("/"); })) CHECK(allowed.count(name) == 1);
-  std::set<std::string> const in_etc{"alternatives", "ld.so.cache"};
-  for (std::string const& name : run(untrusted(), [] { return test::detail::names_in("/etc"); })) CHECK(in_etc.count(name) == 1);
-  CHECK(run(untrusted(), [] { return test::detail::names_in("/tmp"); }).empty());
+  CHECK(run(untrusted(), [] { return only_these("/", in_the_root) && only_these("/etc", {"alternatives", "ld.so.cache"}); }));
+  CHECK(run(untrusted(), [] { return names_in("/tmp"); }).empty());
 }
 
 TEST_CASE("no file can be made or changed outside of /tmp and /dev/shm") {
@@ -401,7 +326,7 @@ TEST_CASE("what is mapped cannot be opened by way of /proc/self/map_files") {
   NEEDS_USER_NAMESPACES;
   auto const open_all = [] {
     int last = ENOENT;
-    for (std::string const& name : test::detail::names_in("/proc/self/map_files"))
+    for (std::string const& name : names_in("/proc/self/map_files"))
       if ((last = why(::open(("/proc/self/map_files/" + name).c_str(), O_RDONLY | O_CLOEXEC))) == 0) return 0;
     return last;
   };
@@ -484,7 +409,7 @@ TEST_CASE("the channel to the host is no handle on the host's process") {
                   {"take a descriptor", none, of_the_peer([](int fd) { return ::syscall(SYS_pidfd_getfd, fd, 0, 0); })},
                   {"join", none, of_the_peer([](int fd) { return long{::setns(fd, CLONE_NEWUTS)}; })},
                   {"look at its namespaces", none,
-                   of_the_peer([](int fd) { return long{::ioctl(fd, detail::kernel::pidfd_get_pid_namespace, 0)}; })}});
+                   of_the_peer([](int fd) { return long{::ioctl(fd, kernel::pidfd_get_pid_namespace, 0)}; })}});
 }
 
 TEST_CASE("orphans and daemons end with the sandbox") {
@@ -528,4 +453,193 @@ TEST_CASE("orphans and daemons end with the sandbox") {
   auto const start = std::chrono::steady_clock::now();
   CHECK(shell(untrusted(), "setsid sleep 1000 & exit 0").status.success());
   CHECK(std::chrono::steady_clock::now() - start < 20s);
+}
+
+TEST_CASE("what shakes off every signal and every tie does not outlive the host") {
+  NEEDS_USER_NAMESPACES;
+  // The pipe ends when nobody has it open any more.
+  auto const outlives_the_host = [](Isolation isolation) {
+    int hold[2];
+    REQUIRE(::pipe2(hold, O_CLOEXEC) == 0);
+    isolation.descriptors = Descriptors::only({hold[1]});
+    pid_t const host = ::fork();
+    if (host == 0) {
+      ::close(hold[0]);
+      try {
+        run(isolation, [&] {
+          ::prctl(PR_SET_PDEATHSIG, 0);
+          ::setsid();
+          for (int signal = 1; signal <= 64; ++signal) ::signal(signal, SIG_IGN);
+          for (int fd = 0; fd < 1024; ++fd)
+            if (fd != hold[1]) ::close(fd);
+          pid_t const self = ::getpid();
+          (void)!::write(hold[1], &self, sizeof self);
+          for (;;) ::pause();
+        });
+      } catch (...) {
+      }
+      ::_exit(1);
+    }
+    ::close(hold[1]);
+    pid_t survivor = -1;
+    CHECK(::read(hold[0], &survivor, sizeof survivor) == sizeof survivor);
+    ::kill(host, SIGKILL);
+    ::waitpid(host, nullptr, 0);
+    pollfd ended{hold[0], POLLIN, 0};
+    bool const outlives = ::poll(&ended, 1, isolation.init == Init::none ? 100 : 10'000) == 0;
+    if (outlives && isolation.init == Init::none) ::kill(survivor, SIGKILL);
+    ::close(hold[0]);
+    return outlives;
+  };
+  CHECK(outlives_the_host(plain()));
+  CHECK_FALSE(outlives_the_host(untrusted()));
+}
+
+// --- Terminals
+
+TEST_CASE("no input is pushed into a terminal of the host, and none of it is read") {
+  NEEDS_USER_NAMESPACES;
+  int const master = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  SKIP_UNLESS(master >= 0 && ::grantpt(master) == 0 && ::unlockpt(master) == 0, "no terminal is to be had");
+  // Linux 6.2 can forbid it to all that have no privileges.
+  bool const may_push = !exists("/proc/sys/dev/tty/legacy_tiocsti") || read_file("/proc/sys/dev/tty/legacy_tiocsti")[0] == '1' ||
+                        has_capability(CAP_SYS_ADMIN);
+  CHECK(expectations([&] {
+          ::setsid();
+          char name[64] = "";
+          EXPECT(::ptsname_r(master, name, sizeof name) == 0);
+          int const terminal = ::open(name, O_RDWR | O_CLOEXEC);  // becomes that of this session
+          termios raw{};
+          EXPECT(::tcgetattr(terminal, &raw) == 0);
+          ::cfmakeraw(&raw);
+          EXPECT(::tcsetattr(terminal, TCSANOW, &raw) == 0);
+          auto const pushed = [&] {
+            int count = -1;
+            ::ioctl(terminal, FIONREAD, &count);
+            return count;
+          };
+          auto const push = [](int fd) {
+            char letter = 'x';
+            return why(::ioctl(fd, TIOCSTI, &letter));
+          };
+          auto const push_by_name = [=] {
+            int const fd = ::open("/dev/tty", O_RDWR | O_CLOEXEC);
+            return fd < 0 ? errno : push(fd);
+          };
+          std::string const by_program = "perl -e '$x = \"x\"; exit(ioctl(STDIN, " + std::to_string(TIOCSTI) + ", $x) ? 0 : 1)'";
+          bool const perl = exists("/usr/bin/perl");
+          auto const program = [&](Isolation const& isolation) {
+            return run(isolation, Command{"/bin/sh", "-c", by_program}.stdio({.in = Redirect::descriptor(terminal)})).status.success();
+          };
+
+          int expected = 0;
+          if (may_push) {
+            EXPECT(in_a_child(plain(), push_by_name) == 0);
+            EXPECT(in_a_child(plain(), [=] { return push(terminal); }) == 0);
+            expected = 2;
+            if (perl) EXPECT(program(plain()) && pushed() == ++expected);
+          }
+          EXPECT(shell(plain(), ": </dev/tty").status.success());
+          EXPECT(pushed() == expected);
+
+          EXPECT(in_a_child(untrusted(), push_by_name) == ENXIO);
+          EXPECT(in_a_child(untrusted(), [=] { return push(terminal); }) == EBADF);
+          EXPECT(!shell(untrusted(), ": </dev/tty").status.success());
+          if (perl) EXPECT(!program(untrusted()));
+          // Not even where it is handed over, and whoever gets it tries to make it their own.
+          Isolation holding = untrusted();
+          holding.descriptors = Descriptors::only({terminal});
+          int const refused = in_a_child(holding, [=] { return push(terminal); });
+          EXPECT(refused == EPERM || refused == EIO);
+          for (int const steal : {0, 1})
+            EXPECT(in_a_child(holding, [=] { return ::setsid() < 0 ? 0 : why(::ioctl(terminal, TIOCSCTTY, steal)); }) == EPERM);
+          EXPECT(in_a_child(holding, [=] { return why(::tcsetpgrp(terminal, ::getpgrp())); }) == ENOTTY);
+          EXPECT(pushed() == expected);
+        }) == 0);
+  ::close(master);
+}
+
+TEST_CASE("the sandbox has its own terminals, and is in a session without one") {
+  NEEDS_USER_NAMESPACES;
+  CHECK(run(untrusted(), [] { return names_in("/dev/pts"); }) == std::vector<std::string>{"ptmx"});
+  CHECK(words_of(shell(untrusted(), "cd /dev/pts && echo *").out) == std::vector<std::string>{"ptmx"});
+  CHECK(run(untrusted(), [] { return ::getsid(0); }) == 1);  // that of its reaper, as seen from there
+  CHECK(run(plain(), [] { return ::getsid(0); }) == ::getsid(0));
+  // One that is opened inside is the first of its own, whatever there is outside.
+  CHECK(run(untrusted(), [] {
+          int const master = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+          return master >= 0 && ::unlockpt(master) == 0 ? std::string(::ptsname(master)) : std::string(std::strerror(errno));
+        }) == "/dev/pts/0");
+  std::vector<Attempt> consoles;
+  for (char const* path : {"/dev/console", "/dev/tty0", "/dev/tty1", "/dev/ttyS0", "/dev/vcs", "/dev/vcsa", "/dev/uinput", "/dev/input"})
+    consoles.push_back(open_attempt(path, O_RDONLY | O_NOCTTY, {ENOENT}));
+  refused_inside(consoles);
+}
+
+// --- Programs of other users
+
+TEST_CASE("no program gives back what was taken: set-user-id and capabilities of files mean nothing") {
+  NEEDS_USER_NAMESPACES;
+  SKIP_UNLESS(has_capability(CAP_SETFCAP) && is_root(), "it takes root to make such programs");
+  TemporaryDirectory const directory;
+  struct statvfs where {};
+  REQUIRE(::statvfs(directory.path().c_str(), &where) == 0);
+  SKIP_UNLESS((where.f_flag & (ST_NOSUID | ST_NOEXEC)) == 0, "programs mean nothing in the directory for temporary files");
+  REQUIRE(::chmod(directory.path().c_str(), 0755) == 0);
+  REQUIRE(shell(plain(), "cp /usr/bin/id /usr/bin/cat " + directory.path()).status.success());
+  REQUIRE(::chmod((directory / "id").c_str(), 06755) == 0);
+  vfs_cap_data const net_raw{::htole32(VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE), {{::htole32(1 << CAP_NET_RAW), 0}, {0, 0}}};
+  REQUIRE(::setxattr((directory / "cat").c_str(), "security.capability", &net_raw, sizeof net_raw, 0) == 0);
+
+  auto const capabilities = [](std::string const& status) {
+    std::size_t const at = status.find("CapEff:\t");
+    return at == std::string::npos ? "did not run" : status.substr(at + 8, 16);
+  };
+  CHECK(unprivileged_expectations([&] {
+          EXPECT(shell(plain(), (directory / "id") + " -u").out == "0\n");
+          EXPECT(capabilities(shell(plain(), (directory / "cat") + " /proc/self/status").out) == "0000000000002000");
+        }) == 0);
+  for (bool const with_setuid : {false, true}) {
+    CAPTURE(with_setuid);
+    Isolation isolation = untrusted();
+    Mount const bind = Mount::bind(directory.path(), "/work");
+    isolation.mounts.push_back(with_setuid ? bind.with_setuid() : bind);
+    CHECK(shell(isolation, "/work/id -u; /work/id -g").out == "65534\n65534\n");
+    // Where the file's capabilities count at all, a program that cannot have them does not start.
+    std::string const found = capabilities(shell(isolation, "/work/cat /proc/self/status").out);
+    CAPTURE(found);
+    CHECK((found == "0000000000000000" || (with_setuid && found == "did not run")));
+    // By a callable that becomes the program.
+    int out[2];
+    REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
+    isolation.descriptors = Descriptors::only({out[1]});
+    try {
+      run(isolation, [&] {
+        ::dup2(out[1], 1);
+        ::execl("/work/id", "id", "-u", nullptr);
+      });
+    } catch (cloister::ChildDied const&) {  // it has no result
+    }
+    ::close(out[1]);
+    char said[16] = "";
+    CHECK(::read(out[0], said, sizeof said - 1) > 0);
+    CHECK(said == "65534\n"s);
+    ::close(out[0]);
+  }
+}
+
+TEST_CASE("the set-user-id programs of the host's /usr are plain programs") {
+  NEEDS_USER_NAMESPACES;
+  auto const flags_of = [](char const* path) {
+    struct statvfs where {};
+    return ::statvfs(path, &where) == 0 ? where.f_flag & (ST_NOSUID | ST_NODEV) : 0ul;
+  };
+  for (char const* path : {"/", "/usr", "/proc", "/tmp", "/dev/shm"}) {
+    CAPTURE(std::string(path));
+    CHECK(run(untrusted(), [=] { return flags_of(path); }) == (ST_NOSUID | ST_NODEV));
+  }
+  CHECK(run(untrusted(), [=] { return flags_of("/dev"); }) == ST_NOSUID);
+  refused_inside({{"take no_new_privs back", {EINVAL}, [] { return why(::prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0)); }}});
+  CHECK(run(untrusted(), [] { return ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); }) == 1);
+  CHECK(contains(shell(untrusted(), "cat /proc/self/status").out, "NoNewPrivs:\t1"));
 }

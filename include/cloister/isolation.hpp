@@ -5,6 +5,7 @@
 #include <linux/seccomp.h>
 #include <sys/syscall.h>
 
+#include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
@@ -113,11 +114,11 @@ struct Isolation {
   // no id of root's (a root caller becomes 65534), an empty root with a read-only /usr and what links to it, a fresh /proc, a minimal
   // /dev, 64 MiB of /tmp where nothing can be executed, no capability and no way to one, no user namespace below it, none of the
   // caller's descriptors, of its environment PATH, LANG, LC_ALL, TERM and TZ, a session without a terminal, a reaper, and a seccomp
-  // filter, which one of yours replaces: it refuses the calls of keyrings(7), through which a process finds the keys of its user
-  // whatever its namespaces. It looks at the caller and its /usr now. A boundary against files, processes, networks and ids of the
-  // host; not against bugs of the kernel, not against what uses up processor and memory (see limits and cgroup), and for a callable not
-  // against what this process had in memory, nor against a change of mode of this program's file, to which /proc/self/exe leads, where
-  // a caller that is not root owns it.
+  // filter, which one of yours replaces: it refuses what reaches out of every namespace, namely the calls of keyrings(7), sockets of
+  // vsock(7), perf_event_open(2), syslog(2) and io_uring(7). It looks at the caller and its /usr now. A boundary against files,
+  // processes, networks and ids of the host; not against bugs of the kernel, not against what uses up processor and memory (see limits
+  // and cgroup), and for a callable not against what this process had in memory, nor against a change of mode of this program's file,
+  // to which /proc/self/exe leads, where a caller that is not root owns it.
   static Isolation untrusted();
 
   friend bool operator==(Isolation const&, Isolation const&) = default;
@@ -206,34 +207,68 @@ inline void add_link_or_directory(std::vector<Mount>& mounts, char const* path) 
     mounts.push_back(Mount::bind(path, path).read_only());
 }
 
-// Refuses add_key, request_key and keyctl, as a kernel without them would. Keys belong to users of the host: a process of the same one
-// may link that user's key ring into its own, whatever its namespaces, and then read it and empty it.
-inline SeccompFilter without_keys() {
+// The numbers of calls on one kind of machine.
+struct CallNumbers {
+  std::uint32_t arch, add_key, socket, perf_event_open, syslog;
+  std::uint32_t socketcall = 0;  // where programs still use it
+};
+
+// Refuses what reaches out of every namespace:
+//   add_key, request_key, keyctl  as a kernel without them would. Keys belong to users of the host: a process of the same one may
+//                                 link that user's key ring into its own, and then read it and empty it.
+//   sockets of vsock(7), qrtr     which lead to whatever listens there on this machine, the one that it runs on, and its modem
+//   perf_event_open, syslog       by which other processes and the kernel's messages are seen, where the machine's settings allow it
+//   io_uring                      which makes sockets past every filter
+inline SeccompFilter without_host_wide_calls() {
   static_assert(SYS_request_key == SYS_add_key + 1 && SYS_keyctl == SYS_add_key + 2);
   constexpr std::uint32_t x32 = 0x4000'0000;
-  constexpr std::uint32_t first = static_cast<std::uint32_t>(SYS_add_key) & ~x32;
+  constexpr auto number = [](long call) { return static_cast<std::uint32_t>(call) & ~x32; };
+  CallNumbers const own{0, number(SYS_add_key), number(SYS_socket), number(SYS_perf_event_open), number(SYS_syslog)};
   // The other numbering that programs may use; other machines have only one, or the same numbers in both.
 #if defined(__x86_64__)
-  constexpr std::uint32_t other = AUDIT_ARCH_I386, other_first = 286;
+  CallNumbers const other{AUDIT_ARCH_I386, 286, 359, 336, 103, 102};
 #elif defined(__aarch64__)
-  constexpr std::uint32_t other = AUDIT_ARCH_ARM, other_first = 309;
+  CallNumbers const other{AUDIT_ARCH_ARM, 309, 281, 364, 103};
 #else
-  constexpr std::uint32_t other = 0, other_first = first;
+  CallNumbers const other = own;
 #endif
-  constexpr std::uint16_t load = BPF_LD | BPF_W | BPF_ABS, at_least = BPF_JMP | BPF_JGE | BPF_K, above = BPF_JMP | BPF_JGT | BPF_K;
-  return std::vector<::sock_filter>{
-      {load, 0, 0, offsetof(::seccomp_data, arch)},
-      {BPF_JMP | BPF_JEQ | BPF_K, 4, 0, other},  // to the second load of nr
-      {load, 0, 0, offsetof(::seccomp_data, nr)},
-      {BPF_ALU | BPF_AND | BPF_K, 0, 0, ~x32},
-      {at_least, 0, 5, first},                   // else to the end
-      {above, 4, 3, first + 2},                  // to the end, or to the refusal
-      {load, 0, 0, offsetof(::seccomp_data, nr)},
-      {at_least, 0, 2, other_first},
-      {above, 1, 0, other_first + 2},
-      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | ENOSYS},
-      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+  constexpr std::uint32_t io_uring_setup = 425, io_uring_register = 427;  // everywhere
+  constexpr std::uint32_t af_vsock = 40, af_qipcrtr = 42, socketcall_socket = 1;
+  constexpr std::size_t first_argument =
+      offsetof(::seccomp_data, args) + (std::endian::native == std::endian::big ? sizeof(std::uint32_t) : 0);
+  constexpr std::uint16_t load = BPF_LD | BPF_W | BPF_ABS, equal = BPF_JMP | BPF_JEQ | BPF_K, at_least = BPF_JMP | BPF_JGE | BPF_K,
+                          above = BPF_JMP | BPF_JGT | BPF_K;
+  auto const answer = [](std::uint32_t action) { return ::sock_filter{BPF_RET | BPF_K, 0, 0, action}; };
+
+  auto const refusals = [&](CallNumbers const& calls) {
+    std::vector<::sock_filter> part{{load, 0, 0, offsetof(::seccomp_data, nr)}, {BPF_ALU | BPF_AND | BPF_K, 0, 0, ~x32}};
+    auto const refuse = [&](std::uint32_t first, std::uint32_t last, std::uint32_t error) {
+      part.insert(part.end(), {{at_least, 0, 2, first}, {above, 1, 0, last}, answer(SECCOMP_RET_ERRNO | error)});
+    };
+    refuse(calls.add_key, calls.add_key + 2, ENOSYS);
+    refuse(io_uring_setup, io_uring_register, ENOSYS);
+    refuse(calls.perf_event_open, calls.perf_event_open, EPERM);
+    refuse(calls.syslog, calls.syslog, EPERM);
+    auto const refuse_with = [&](std::uint32_t call, std::uint32_t argument, std::uint32_t same, std::uint32_t error) {
+      part.insert(part.end(), {{equal, 0, 5, call},
+                               {load, 0, 0, first_argument},
+                               {equal, 1, 0, argument},
+                               {equal, 0, 1, same},
+                               answer(SECCOMP_RET_ERRNO | error),
+                               answer(SECCOMP_RET_ALLOW)});
+    };
+    refuse_with(calls.socket, af_vsock, af_qipcrtr, EAFNOSUPPORT);
+    // A filter does not see which family is meant: that program has no sockets.
+    if (calls.socketcall != 0) refuse_with(calls.socketcall, socketcall_socket, socketcall_socket, ENOSYS);
+    part.push_back(answer(SECCOMP_RET_ALLOW));
+    return part;
   };
+  std::vector<::sock_filter> const of_own = refusals(own), of_other = refusals(other);
+  std::vector<::sock_filter> filter{{load, 0, 0, offsetof(::seccomp_data, arch)},
+                                    {equal, static_cast<std::uint8_t>(of_own.size()), 0, other.arch}};
+  filter.insert(filter.end(), of_own.begin(), of_own.end());
+  filter.insert(filter.end(), of_other.begin(), of_other.end());
+  return filter;
 }
 
 }  // namespace detail
@@ -253,8 +288,11 @@ inline Isolation Isolation::untrusted() {
   for (char const* path : {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}) detail::add_link_or_directory(box.mounts, path);
   for (char const* path : {"/etc/alternatives", "/etc/ld.so.cache"}) box.mounts.push_back(Mount::bind(path, path).read_only().optional());
   box.mounts.insert(box.mounts.end(), {Mount::proc(), Mount::dev(), Mount::tmpfs("/tmp", 64 << 20)});
+  // Names the keys of its user. A device file without with_devices() opens for nobody.
+  if (struct ::stat facts; detail::sys::fstatat(AT_FDCWD, "/proc/keys", &facts, 0) == 0)
+    box.mounts.push_back(Mount::bind("/dev/null", "/proc/keys"));
   box.privileges = {.no_new_privs = true, .capabilities = Capabilities::none(), .limits = {}, .forbid_nesting = true,
-                    .seccomp = detail::without_keys()};
+                    .seccomp = detail::without_host_wide_calls()};
   box.descriptors = Descriptors::none();
   box.environment = Environment::only({"PATH", "LANG", "LC_ALL", "TERM", "TZ"});
   box.session = Session::fresh;
