@@ -90,8 +90,8 @@ class [[nodiscard]] Child {
   // The namespace that the child is in. Throws Error (ESRCH: it has ended; EACCES: it may not be looked at).
   Namespace namespace_of(NamespaceType type) const { return Namespace::of_pidfd(pidfd(), type); }
 
-  // Gives up ownership: the child goes on by itself, and the caller reaps it. Throws std::logic_error unless the description says
-  // ParentDeath::leave_child.
+  // Gives up ownership: the child goes on by itself, and the caller reaps it. Streams that were not moved out of in(), out() and err()
+  // are closed. Throws std::logic_error unless the description says ParentDeath::leave_child.
   [[nodiscard]] ReleasedChild release() {
     Running& child = running();
     if (state_.status) throw std::logic_error("cloister: release: the child has been reaped");

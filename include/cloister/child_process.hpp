@@ -54,8 +54,8 @@ class [[nodiscard]] ChildProcess<R()> : public Child {
   [[nodiscard]] ChildProcess(Isolation const& isolation, F&& callable)
       : ChildProcess(detail::Plan{isolation}, std::decay_t<F>(std::forward<F>(callable))) {}
 
-  // Starts a program; returns when it runs. Its cost does not depend on this process's memory, unless under Init::reaper. Throws
-  // std::invalid_argument and Error as above: a program that cannot be executed is an Error of step "execve", no exit status.
+  // Starts a program; returns when it runs. Its cost does not depend on this process's memory. Throws std::invalid_argument and Error
+  // as above: a program that cannot be executed is an Error of step "execve", no exit status; one that dies before that ChildDied.
   [[nodiscard]] ChildProcess(Isolation const& isolation, Command const& command)
     requires std::same_as<R, ExitStatus>
       : ChildProcess(isolation, command, {}) {}

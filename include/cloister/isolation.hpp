@@ -34,13 +34,13 @@ enum class Session : bool { inherit, fresh };
 // Who is PID 1 of a new pid namespace. With `none`, as clone(2) has it, the callable or program itself: signals without a handler
 // do nothing to it, abort() shows as SIGSEGV, and orphans below it stay zombies until it waits for them. With `reaper` a small init
 // of ours, which reaps orphans, forwards signals and reports the status; the callable or program is PID 2. When that ends, so does
-// all else in the namespace. A program under a reaper costs a copy of the caller's page tables, as a callable does.
+// all else in the namespace.
 enum class Init : bool { none, reaper };
 
 // What happens to the child when the caller's *process* ends, however it ends. `kill_child`: it is killed, though not when merely the
 // thread that started it ends; a main thread that leaves by pthread_exit counts as the end of the process. A set-uid program sheds
 // it. A callable that is PID 1 and was started by another thread than the main one handles SIGRTMAX for this: if it blocks that
-// signal or becomes a program by execve, it lives on.
+// signal, fills its queue of signals or becomes a program by execve, it lives on.
 enum class ParentDeath : bool { kill_child, leave_child };
 
 // What the child sees of the caller's environment.

@@ -108,7 +108,8 @@ class Mount {
   // An empty directory, mode 0755, if there is none, for a root of our own.
   static Mount directory(std::string_view target) { return Mount{Kind::directory, target}; }
 
-  // Recursively, for a bind.
+  // Recursively, for a bind. A child that keeps CAP_SYS_ADMIN may undo it; where the caller is root also what the host has made
+  // read-only or hidden below the source, because the kernel locks what crosses into a user namespace only for others.
   [[nodiscard]] Mount read_only() const {
     return with(&Mount::read_only_, "read_only", kind_ != Kind::symlink && kind_ != Kind::directory);
   }

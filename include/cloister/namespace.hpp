@@ -98,7 +98,7 @@ inline void create_in_child(Creation& creation) {
 
   BlockedSignals const blocked;
   long pid = sys::clone3_on_stack(&args, create_and_exit, &creation);
-  if (pid == -ENOSYS || pid == -EPERM) pid = sys::clone_on_stack(flags, stack + sizeof stack, nullptr, nullptr, &start);
+  if (pid == -ENOSYS || pid == -EPERM) pid = sys::clone_on_stack(flags, stack + sizeof stack, nullptr, nullptr, nullptr, &start);
   if (pid > 0) sys::waitid(P_PID, static_cast<int>(pid), nullptr, WEXITED | __WALL);
   if (pid < 0) {
     creation.failed_step = "clone";

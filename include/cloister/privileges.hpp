@@ -96,7 +96,7 @@ struct ResourceLimit {
 
 // A compiled seccomp filter, seccomp(2): the instructions of a program for the kernel's packet filter machine, such as
 // seccomp_export_bpf_mem() of libseccomp makes. Loaded last, when everything else stands, in the callable or program alone. A program
-// still needs execve; a callable what sends its result: sendmsg and exit_group, for a large result memfd_create, write and fcntl.
+// still needs execve; a callable sendto, and what sends its result: sendmsg and exit_group, for a large one memfd_create, write, fcntl.
 class SeccompFilter {
  public:
   SeccompFilter() = default;
@@ -130,7 +130,7 @@ struct Privileges {
   Capabilities capabilities{};
   std::vector<ResourceLimit> limits{};
   // No user namespace can be made inside the child's own, by which code gets at much of the kernel that it otherwise could not.
-  // Needs user in `unshare`: it would forbid it to the whole host.
+  // Needs user in `unshare`: it would forbid it to the whole host. A child that keeps CAP_SYS_RESOURCE may allow it to itself again.
   bool forbid_nesting = false;
   // Needs no_new_privs.
   SeccompFilter seccomp{};

@@ -9,7 +9,8 @@ namespace cloister::detail {
 
 // Reaps whatever is orphaned, forwards the signals that processes send, and when `main_pid` ends reports its status on the channel
 // and ends, with which the kernel ends all else in the namespace. The signals that the terminal sends have reached the main
-// process by themselves. Ends at once when the lifeline is cut. No signal has a handler here.
+// process by themselves. Ends at once when the lifeline is cut (the init of init_program.hpp has none: it hangs on the host's main
+// thread). No signal has a handler here.
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void run_init(ChildSide const& side, int main_pid) noexcept {
   sys::prctl(PR_SET_NAME, sys::arg("cloister-init"));
   ChildPlan nothing_kept{};
@@ -24,7 +25,10 @@ namespace cloister::detail {
     ::siginfo_t info{};
     int const signal = sys::sigwaitinfo(&all, &info);
     if (signal < 0) continue;
-    if (signal == kernel::signal_count && info.si_code > 0 && side.lifeline >= 0) sys::exit(128 + SIGKILL);
+    // Looked at whatever the signal was: where the queue is full of others, a SIGIO comes in place of its own.
+    ::pollfd cut{side.lifeline, POLLIN, 0};
+    ::timespec const now{};
+    if (side.lifeline >= 0 && sys::poll(&cut, 1, &now) > 0) sys::exit(128 + SIGKILL);
     if (signal != SIGCHLD) {
       if (info.si_code <= 0) sys::kill(main_pid, signal);
       continue;

@@ -23,6 +23,8 @@ inline constexpr std::uint64_t clone_pidfd = 0x00001000;
 inline constexpr std::uint64_t clone_vfork = 0x00004000;
 inline constexpr std::uint64_t clone_parent = 0x00008000;
 inline constexpr std::uint64_t clone_newns = 0x00020000;
+inline constexpr std::uint64_t clone_settls = 0x00080000;
+inline constexpr std::uint64_t clone_parent_settid = 0x00100000;
 inline constexpr std::uint64_t clone_child_cleartid = 0x00200000;
 inline constexpr std::uint64_t clone_child_settid = 0x01000000;
 inline constexpr std::uint64_t clone_newcgroup = 0x02000000;
@@ -31,7 +33,6 @@ inline constexpr std::uint64_t clone_newipc = 0x08000000;
 inline constexpr std::uint64_t clone_newuser = 0x10000000;
 inline constexpr std::uint64_t clone_newpid = 0x20000000;
 inline constexpr std::uint64_t clone_newnet = 0x40000000;
-inline constexpr std::uint64_t clone_clear_sighand = 0x100000000;
 inline constexpr std::uint64_t clone_into_cgroup = 0x200000000;  // Linux 5.7
 
 struct clone_args {
@@ -65,7 +66,6 @@ struct pidfd_info {
   std::int32_t exit_code;
 };
 static_assert(sizeof(pidfd_info) == 64);  // PIDFD_INFO_SIZE_VER0, Linux 6.13
-inline constexpr std::uint64_t pidfd_info_pid = 1 << 0;
 inline constexpr std::uint64_t pidfd_info_exit = 1 << 3;
 
 // The ioctl numbers are built as _IO and friends do; the encoding is the one of x86, arm, riscv and s390.

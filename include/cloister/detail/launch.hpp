@@ -2,7 +2,8 @@
 //   a program                             clone, sharing our memory until its execve: the cost does not grow with our memory
 //   a callable, no new pid namespace      fork(), then unshare() in the child
 //   a callable in a new pid namespace     fork(), and from that single-threaded middle clone3 with CLONE_PARENT
-// A callable is never cloned straight from the host: nobody would repair the locks that other threads held at that moment.
+// A callable is never cloned straight from the host: nobody would repair the locks that other threads held at that moment. What shares
+// our memory touches no variable of a thread (errno is one): they are not its own.
 #pragma once
 
 #include <atomic>
@@ -286,7 +287,7 @@ inline Channel make_channel() {
   return {HostOnlyDescriptor{std::move(first), lock}, std::move(second)};
 }
 
-// --- a callable, and a program under a reaper: by fork
+// --- by fork: a callable, and a program under a reaper where PID 1 can be no program of ours
 
 // Tells the parent that the world stands. A child that is to die with its parent has nobody to run for without one.
 inline void say_ready(ChildSide const& side) noexcept {
@@ -560,18 +561,16 @@ CLOISTER_DETAIL_CHILD_SIDE inline void second_entry(void* argument) noexcept { s
   sys::ChildStart start{second_entry, &second};
   require(side, sys::pipe2(second.begun, O_CLOEXEC), Step::reaper);
   kernel::clone_args args{};
-  args.flags = kernel::clone_vm | kernel::clone_child_cleartid;
-  args.child_tid = reinterpret_cast<std::uint64_t>(side.second_unfinished);
+  // The kernel sets the word itself: whatever ends us before there is a PID 2, nobody waits for one.
+  args.flags = kernel::clone_vm | kernel::clone_parent_settid | kernel::clone_child_cleartid;
+  args.parent_tid = args.child_tid = reinterpret_cast<std::uint64_t>(side.second_unfinished);
   args.exit_signal = SIGCHLD;
   args.stack = reinterpret_cast<std::uint64_t>(side.second_stack);
   args.stack_size = side.stack_size;
-  *side.second_unfinished = 1;
   long pid = sys::clone3_on_stack(&args, second_entry, &second);
-  if (pid == -ENOSYS || pid == -EPERM) {
-    pid = sys::clone_on_stack(args.flags | SIGCHLD, static_cast<char*>(side.second_stack) + side.stack_size, nullptr,
-                              side.second_unfinished, &start);
-  }
-  if (pid < 0) *side.second_unfinished = 0;
+  if (pid == -ENOSYS || pid == -EPERM)
+    pid = sys::clone_on_stack(args.flags | SIGCHLD, static_cast<char*>(side.second_stack) + side.stack_size, side.second_unfinished,
+                              nullptr, side.second_unfinished, &start);
   require(side, pid, Step::reaper);
 
   drop_init_privileges(side);
@@ -631,7 +630,8 @@ inline void clone_sharing(SharingClone& clone) noexcept {
     clone.side->joins_cgroup = true;
   }
   long const by_clone =
-      sys::clone_on_stack(args.flags | args.exit_signal, clone.stack_top, &clone.pidfd, &clone.unfinished, &clone.start);
+      sys::clone_on_stack(args.flags | args.exit_signal, clone.stack_top, &clone.pidfd, reinterpret_cast<void*>(args.tls),
+                          &clone.unfinished, &clone.start);
   if (by_clone >= 0) clone3_is_refused.store(true, std::memory_order_relaxed);
   if (by_clone >= 0 || clone.result == -ENOSYS) {
     clone.result = by_clone;
@@ -673,7 +673,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   Running running;
   // What goes wrong is told in our memory. A channel is for a child that has to hear from us, or for an init, which has the last word;
   // and the end of the parent can be seen by it, as by a pidfd, which costs half of it.
-  Failure failure{Step::none, 0, 0};
+  Failure failure{Step::started, 0, 0};  // until it says otherwise
   Channel channel;
   FileDescriptor parent_watch;
   bool has_channel = waits || init_program;
@@ -718,6 +718,12 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     args.flags |= kernel::clone_into_cgroup;
     clone.args.cgroup = static_cast<std::uint64_t>(plan.child.cgroup);
   }
+  if (passing_thread) {
+    // The compiler may have functions look at the thread's variables, as for a stack protector: those of a thread that has ended are
+    // anybody's memory, ours stay while we wait.
+    args.flags |= kernel::clone_settls;
+    args.tls = reinterpret_cast<std::uint64_t>(sys::thread_pointer());
+  }
   args.pidfd = reinterpret_cast<std::uint64_t>(&clone.pidfd);
   args.child_tid = reinterpret_cast<std::uint64_t>(&clone.unfinished);
   args.exit_signal = SIGCHLD;
@@ -743,7 +749,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     parent_watch.reset();
     auto const let_go = [&]() noexcept {
       auto const wait_for = [](int& word) {
-        while (__atomic_load_n(&word, __ATOMIC_ACQUIRE) != 0) sys::futex_wait(&word, 1);
+        while (int const value = __atomic_load_n(&word, __ATOMIC_ACQUIRE)) sys::futex_wait(&word, value);
       };
       if (waits) wait_for(clone.unfinished);
       wait_for(second_unfinished);
@@ -763,8 +769,11 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   }
   // It has become the program, or it has failed and said so before it ended: there is nothing to wait for.
   if (failure.step != Step::none) {
-    (void)birth.reap();
-    throw_failure(plan, failure, Error::Side::child);
+    ExitStatus const status = birth.reap();
+    if (failure.step != Step::started) throw_failure(plan, failure, Error::Side::child);
+    Received const last_words = receive_message(running.channel.get());  // of an init
+    bool const told = last_words.status > 0 && last_words.message.kind == MessageKind::ended;
+    throw ChildDied(told ? ExitStatus::from_wait_status(last_words.message.value) : status);
   }
   if (!init_program) running.channel = HostOnlyDescriptor{};
   running.pid = std::exchange(birth.pid, -1);
@@ -773,7 +782,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
 }
 
 // Under a reaper PID 1 becomes a program of ours as well, unless the machine forbids memory to be executed, or there is none for its
-// architecture: then it is a forked copy.
+// architecture: then it is a forked copy, made from a plan of its own, because a child has worked through the first.
 inline Running launch_under_reaper(Plan const& plan) {
   static std::atomic<bool> is_refused{false};
   if (!is_refused.load(std::memory_order_relaxed))
@@ -781,9 +790,12 @@ inline Running launch_under_reaper(Plan const& plan) {
         return launch_sharing(plan, init_program);
       } catch (Error const& error) {
         if (error.step() != name_of(Step::init_program)) throw;
-        is_refused.store(true, std::memory_order_relaxed);
+        int const number = error.code().value();
+        if (number == EACCES || number == EPERM || number == ENOSYS) is_refused.store(true, std::memory_order_relaxed);
       }
-  return launch_by_fork(plan, Body{nullptr, nullptr});
+  Plan again = plan.again();
+  again.child.streams = plan.child.streams;
+  return launch_by_fork(again, Body{nullptr, nullptr});
 }
 
 inline Running launch_program(Plan& plan, Stdio const& streams) {

@@ -162,7 +162,8 @@ class Plan {
     bool own_group = false;
   };
 
-  Plan(Isolation const& isolation, Command const* command, Options options) : isolation_(isolation), command_(command) {
+  Plan(Isolation const& isolation, Command const* command, Options options)
+      : isolation_(isolation), command_(command), options_(options) {
     refuse_contradictions();
     child.unshare_flags = isolation_.unshare.bits();
     plan_ids();
@@ -181,6 +182,9 @@ class Plan {
   explicit Plan(Isolation&&) = delete;
   Plan(Isolation&&, Command const*, Options) = delete;
   Plan(Plan const&) = delete;
+
+  // A second plan of the same, for a second child.
+  Plan again() const { return Plan{isolation_, command_, options_}; }
 
   ChildPlan child{};
   // What the maps say, and the programs that write them for a caller who may not; empty if there is no need for them.
@@ -266,6 +270,12 @@ class Plan {
       case Step::forbid_nesting:
         text = error == ENOENT ? "/proc is not mounted, or the kernel is before Linux 4.9"
                                : "parts of /proc/sys are read-only here, as in a container";
+        break;
+      case Step::chdir:
+      case Step::execve:
+        if (error == ELOOP) text = "the way there leads through a link of a proc, which until then leads to the host, or in circles";
+        if (error == EPERM && step == Step::execve)
+          text = "in a root of its own a program must be one that the child may read, to see which interpreter it names";
         break;
       case Step::drop_capabilities:
         if (error == EPERM) text = "without CAP_SETPCAP it takes no_new_privs to keep a program from getting them back";
@@ -585,6 +595,7 @@ class Plan {
 
   Isolation const& isolation_;
   Command const* command_;
+  Options options_;
   FilePlan files_{isolation_};
   FileDescriptor cgroup_;
   std::string uid_map_, gid_map_, clock_offsets_, path_;

@@ -62,11 +62,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void die_with_parent(ChildSide const& side) no
     int signal = SIGKILL;
     if (side.is_init) {
       signal = kernel::signal_count;
-      if (!side.plan->reaper) {
-        struct ::sigaction action {};
-        action.sa_handler = lifeline_cut;
-        ::sigaction(signal, &action, nullptr);
-      }
+      if (!side.plan->reaper) sys::handle_signal(signal, lifeline_cut);
     }
     require(side, sys::fcntl(side.lifeline, F_SETOWN, sys::getpid()), Step::parent_death);
     require(side, sys::fcntl(side.lifeline, F_SETSIG, signal), Step::parent_death);
@@ -116,11 +112,14 @@ CLOISTER_DETAIL_CHILD_SIDE inline void make_world(ChildSide const& side) noexcep
 
 // --- descriptors
 
-// Calls `visit(side, fd)` for every open descriptor above 2: by /proc where it is there, else by trying every number.
+// Calls `visit(side, fd)` for every open descriptor above 2: by /proc where it is there, else by trying every number. A root directory
+// may have something else in that place.
 template <class Visit>
 CLOISTER_DETAIL_CHILD_SIDE inline void for_each_descriptor(ChildSide const& side, Visit visit) noexcept {
   int const directory = sys::openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (directory < 0) {
+  struct ::statfs facts {};
+  if (directory < 0 || sys::fstatfs(directory, &facts) < 0 || facts.f_type != kernel::proc_super_magic) {
+    if (directory >= 0) sys::close(directory);
     ::rlimit limit{};
     sys::getrlimit(RLIMIT_NOFILE, &limit);
     for (int fd = 3; static_cast<::rlim_t>(fd) < limit.rlim_cur; ++fd) visit(side, fd);
@@ -170,8 +169,15 @@ CLOISTER_DETAIL_CHILD_SIDE inline void close_all_others(ChildSide const& side) n
   });
 }
 
-// Before the root changes, after which there may be none.
-CLOISTER_DETAIL_CHILD_SIDE inline int open_null() noexcept { return sys::openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC); }
+// Before the root changes, after which there may be none. What is no such device is not written to.
+CLOISTER_DETAIL_CHILD_SIDE inline int open_null() noexcept {
+  int const fd = sys::openat(AT_FDCWD, "/dev/null", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  struct ::statx facts;
+  if (fd < 0 || (sys::statx_fd(fd, &facts) == 0 && S_ISCHR(facts.stx_mode) && facts.stx_rdev_major == 1 && facts.stx_rdev_minor == 3))
+    return fd;
+  sys::close(fd);
+  return -ENODEV;
+}
 
 // Whether a descriptor of ours will stand under this number.
 CLOISTER_DETAIL_CHILD_SIDE inline bool is_target(ChildPlan const& plan, int number) noexcept {
@@ -200,6 +206,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
     if (side.channel >= 0) require(side, side.channel = out_of_the_way(plan, side.channel), Step::close_descriptors);
     if (side.lifeline >= 0) side.lifeline = out_of_the_way(plan, side.lifeline);
     require(side, side.lifeline >= -1 ? 0 : side.lifeline, Step::close_descriptors);
+    if (side.init_program >= 0) require(side, side.init_program = out_of_the_way(plan, side.init_program), Step::close_descriptors);
     mark_all_close_on_exec(side);
   }
 
@@ -235,6 +242,56 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
     require(side, result, Step::keep_fd, kept.fd);
   }
   if (!program) close_all_others(side);
+}
+
+// --- the program
+
+// A root directory may be a stranger's, and until the execve /proc/self leads from it to the host: /proc/self/exe to the host's program,
+// /proc/self/fd to what the host has open. So neither the program, nor the interpreter that a script names, nor the directory to start
+// in may be reached through such a link. What is looked at here is looked up again by execve: it is a matter of who else may change the
+// directory meanwhile.
+CLOISTER_DETAIL_CHILD_SIDE inline int open_without_proc_links(char const* path, std::uint64_t flags) noexcept {
+  kernel::open_how const how{flags | O_CLOEXEC, 0, kernel::resolve_no_magiclinks};
+  return sys::openat2(AT_FDCWD, path, &how);
+}
+CLOISTER_DETAIL_CHILD_SIDE inline long check_program(char const* path) noexcept {
+  char script[256 + 1];  // what the kernel reads of one
+  for (int depth = 0; depth < 6; ++depth) {  // and so deep it goes, less one
+    int fd = open_without_proc_links(path, O_PATH);
+    if (fd < 0) return fd;
+    struct ::statx facts;
+    int const looked = sys::statx_fd(fd, &facts);
+    sys::close(fd);
+    if (looked < 0 || !S_ISREG(facts.stx_mode)) return looked < 0 ? looked : -EACCES;
+    fd = open_without_proc_links(path, O_RDONLY | O_NONBLOCK);
+    if (fd < 0) return fd == -EACCES ? -EPERM : fd;  // the kernel would read it all the same
+    long const size = sys::read(fd, script, sizeof script - 1);
+    sys::close(fd);
+    if (size < 3 || script[0] != '#' || script[1] != '!') return size < 0 ? size : 0;
+    script[size] = '\0';
+    char* begin = script + 2;
+    while (*begin == ' ' || *begin == '\t') ++begin;
+    char* end = begin;
+    while (*end != '\0' && *end != ' ' && *end != '\t' && *end != '\n') ++end;
+    *end = '\0';
+    path = begin;
+  }
+  return -ELOOP;
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void check_programs(ChildSide const& side) noexcept {
+  for (char const* const* path = side.plan->candidates; *path != nullptr; ++path) {
+    long const result = check_program(*path);
+    bool const is_for_execve_to_say = result == -ENOENT || result == -ENOTDIR || result == -EACCES;
+    require(side, is_for_execve_to_say ? 0 : result, Step::execve);
+  }
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void enter_directory(ChildSide const& side) noexcept {
+  char const* const path = side.plan->directory;
+  if (!side.plan->files.own_root) return require(side, sys::chdir(path), Step::chdir);
+  int const fd = open_without_proc_links(path, O_PATH | O_DIRECTORY);
+  require(side, fd, Step::chdir);
+  require(side, sys::fchdir(fd), Step::chdir);
+  sys::close(fd);
 }
 
 // --- privileges
@@ -324,14 +381,16 @@ CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
   make_files(side);
   if (plan.close_others)
     place_descriptors(side);
-  if (plan.directory != nullptr) require(side, sys::chdir(plan.directory), Step::chdir);
+  if (plan.directory != nullptr) enter_directory(side);
+  if (plan.files.own_root && plan.candidates != nullptr) check_programs(side);
 }
 
 // Becomes the program. The error that is reported is the one that says most: a file that may not be executed before none at all.
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void become_program(ChildSide const& side) noexcept {
   ChildPlan const& plan = *side.plan;
-  drop_privileges(side);
   unblock_signals();
+  drop_privileges(side);
+  if (side.failure != nullptr) side.failure->step = Step::none;  // from here on, how it ends is the program's own end
   int error = -ENOENT;
   for (char const* const* path = plan.candidates; *path != nullptr; ++path) {
     int const result = sys::execve(*path, plan.arguments, plan.environment);

@@ -157,7 +157,9 @@ inline int fstatat(int dir, char const* path, struct ::stat* out, int flags) noe
 inline int statx(int dir, char const* path, int flags, unsigned mask, struct ::statx* out) noexcept {
   return ::statx(dir, path, flags, mask, out) == 0 ? 0 : -errno;
 }
-inline int fstatfs(int fd, struct ::statfs* out) noexcept { return ::fstatfs(fd, out) == 0 ? 0 : -errno; }
+CLOISTER_DETAIL_CHILD_SIDE inline int fstatfs(int fd, struct ::statfs* out) noexcept {
+  return static_cast<int>(call(SYS_fstatfs, fd, arg(out)));
+}
 CLOISTER_DETAIL_CHILD_SIDE inline long readlinkat(int dir, char const* path, char* to, std::size_t size) noexcept {
   return call(SYS_readlinkat, dir, arg(path), arg(to), static_cast<long>(size));
 }
@@ -358,6 +360,17 @@ CLOISTER_DETAIL_CHILD_SIDE inline int pidfd_send_signal(int pidfd, int signal, u
   return static_cast<int>(call(number::pidfd_send_signal, pidfd, signal, 0, flags));
 }
 
+// What the C library finds the calling thread's variables by.
+inline void* thread_pointer() noexcept {
+#if defined(__x86_64__)
+  void* pointer;
+  asm("mov %%fs:0, %0" : "=r"(pointer));
+  return pointer;
+#else
+  return __builtin_thread_pointer();
+#endif
+}
+
 // Waits while `*word` is `value`. The kernel's own wake-up (CLONE_CHILD_CLEARTID) is of the shared kind, so this is too. futex(2).
 inline int futex_wait(int const* word, int value) noexcept {
   return static_cast<int>(call(SYS_futex, arg(word), 0, value));
@@ -377,6 +390,12 @@ CLOISTER_DETAIL_CHILD_SIDE inline int sigprocmask(int how, std::uint64_t const* 
 CLOISTER_DETAIL_CHILD_SIDE inline int sigaction(int signal, kernel::signal_action const* set,
                                                 kernel::signal_action* old = nullptr) noexcept {
   return static_cast<int>(call(SYS_rt_sigaction, signal, arg(set), arg(old), sizeof set->mask));
+}
+// By the C library, which knows how a handler returns: not where memory is shared with a parent.
+inline void handle_signal(int signal, void (*handler)(int)) noexcept {
+  struct ::sigaction action {};
+  action.sa_handler = handler;
+  ::sigaction(signal, &action, nullptr);
 }
 CLOISTER_DETAIL_CHILD_SIDE inline int sigwaitinfo(std::uint64_t const* set, ::siginfo_t* info) noexcept {
   return static_cast<int>(call(SYS_rt_sigtimedwait, arg(set), arg(info), 0, sizeof *set));
@@ -503,8 +522,9 @@ struct ChildStart {
 };
 
 // The same through clone(2), for kernels and filters without clone3: no CLONE_NEWTIME, no flag above bit 31. `start` must stay
-// valid until the child has begun.
-inline long clone_on_stack(std::uint64_t flags, void* stack_top, int* pidfd, int* child_tid, ChildStart* start) noexcept {
+// valid until the child has begun. `parent_word` is where CLONE_PIDFD or CLONE_PARENT_SETTID stores.
+inline long clone_on_stack(std::uint64_t flags, void* stack_top, int* parent_word, void* tls, int* child_tid,
+                           ChildStart* start) noexcept {
   int const saved = errno;
   long result = ::clone(
       [](void* p) CLOISTER_DETAIL_CHILD_SIDE -> int {
@@ -512,7 +532,7 @@ inline long clone_on_stack(std::uint64_t flags, void* stack_top, int* pidfd, int
         begin->function(begin->argument);
         return 0;
       },
-      stack_top, static_cast<int>(flags), start, pidfd, nullptr, child_tid);
+      stack_top, static_cast<int>(flags), start, parent_word, tls, child_tid);
   if (result == -1) result = -errno;
   errno = saved;
   return result;
