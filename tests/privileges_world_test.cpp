@@ -429,12 +429,18 @@ TEST_CASE("a filter that the kernel does not take is an Error of the child, call
   for (Kind const& kind : kinds()) {
     CAPTURE(kind.name);
     // Without a return at its end.
-    Isolation const isolation =
+    Isolation isolation =
         with(kind, {.no_new_privs = true, .seccomp = SeccompFilter({BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0)})});
-    Error const error = caught<Error>([&] { start(isolation, kind.program); });
-    CHECK(error.code().value() == EINVAL);
-    CHECK(error.step() == "load seccomp filter");
-    CHECK(error.in_child());
+    // A callable in a network namespace of its own tells it by a channel of its own.
+    for (bool const own_network : {false, true}) {
+      if (own_network && !is_root() && !kind.flags.contains(user)) continue;
+      CAPTURE(own_network);
+      if (own_network) isolation.unshare |= net;
+      Error const error = caught<Error>([&] { start(isolation, kind.program); });
+      CHECK(error.code().value() == EINVAL);
+      CHECK(error.step() == "load seccomp filter");
+      CHECK(error.in_child());
+    }
   }
 }
 

@@ -637,6 +637,69 @@ TEST_CASE("what listens on the host's loopback interface is not reached, and not
         }) == std::set<std::string>{"127.0.0.1"});
 }
 
+TEST_CASE("the channel to the host is no socket in the host's network") {
+  NEEDS_USER_NAMESPACES;
+  auto const channel = [] {
+    for (int fd = 3; fd < 64; ++fd)
+      if (struct stat facts {}; ::fstat(fd, &facts) == 0 && S_ISSOCK(facts.st_mode)) return fd;
+    return -1;
+  };
+  auto const interfaces_of = [](int fd) {
+    std::set<std::string> names;
+    for (int number = 1; number < 64; ++number) {
+      ifreq asked{};
+      asked.ifr_ifindex = number;
+      if (::ioctl(fd, SIOCGIFNAME, &asked) != 0) continue;
+      // To tell apart what has the same name everywhere.
+      std::string name = asked.ifr_name;
+      if (::ioctl(fd, SIOCGIFHWADDR, &asked) == 0)
+        for (char const byte : asked.ifr_hwaddr.sa_data) name += ' ' + std::to_string(byte);
+      names.insert(name);
+    }
+    return names;
+  };
+  auto const of_both = [=] {
+    int const to_host = channel();
+    int const own = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return std::pair{interfaces_of(to_host), interfaces_of(own)};
+  };
+  auto const [by_channel, by_own] = run(untrusted(), of_both);
+  CHECK(by_channel == by_own);
+  // A name that is taken by way of it is not taken in the host's network.
+  std::string const name = '\0' + "cloister-test.channel."s + std::to_string(::getpid());
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, name.data(), name.size());
+  auto const size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+  auto const take = [=](int fd) { return why(::bind(fd, reinterpret_cast<sockaddr const*>(&address), size)); };
+  auto const taken_outside = [=](Isolation const& isolation) {
+    int hold[2];
+    REQUIRE(::pipe2(hold, O_CLOEXEC) == 0);
+    Isolation holding = isolation;
+    holding.descriptors = Descriptors::only({hold[1]});
+    cloister::ChildProcess child{holding, [=] {
+                                   int const result = take(channel());
+                                   (void)!::write(hold[1], &result, sizeof result);
+                                   for (;;) ::pause();
+                                 }};
+    int result = -1;
+    ::close(hold[1]);
+    CHECK(::read(hold[0], &result, sizeof result) == sizeof result);
+    CHECK(result == 0);
+    ::close(hold[0]);
+    int const own = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);  // of its type: each has names of its own
+    int const refused = take(own);
+    ::close(own);
+    return refused == EADDRINUSE;
+  };
+  CHECK(taken_outside(plain()));
+  CHECK_FALSE(taken_outside(untrusted()));
+  // It serves as any other.
+  std::size_t const large = 1 << 20;
+  CHECK(run(untrusted(), [=] { return std::string(large, 'x'); }).size() == large);
+  CHECK(contains(text_of<cloister::ChildThrew>([] { run(untrusted(), [] { throw std::runtime_error("as ever"); }); }), "as ever"));
+}
+
 TEST_CASE("there are no sockets to what no network namespace holds: other virtual machines, the one that runs this one, a modem") {
   NEEDS_USER_NAMESPACES;
   auto const open_socket = [](int family, int type) -> Act { return [=] { return why(::socket(family, type | SOCK_CLOEXEC, 0)); }; };

@@ -398,13 +398,17 @@ TEST_CASE("the channel to the host is no handle on the host's process") {
       for (int fd = 3; fd < 64; ++fd) {
         int pidfd = -1;
         socklen_t size = sizeof pidfd;
-        if (::getsockopt(fd, SOL_SOCKET, so_peerpidfd, &pidfd, &size) == 0) return why(call(pidfd));
+        if (::getsockopt(fd, SOL_SOCKET, so_peerpidfd, &pidfd, &size) != 0) continue;
+        ucred peer{};
+        size = sizeof peer;
+        if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == ::getpid()) return ENOENT;  // made in here
+        return why(call(pidfd));
       }
       return ENOPROTOOPT;
     };
   };
   // ENOENT and the like: it may be that there is none to be had.
-  std::set<int> const none{EPERM, EACCES, EINVAL, ESRCH, EBADF, ENOPROTOOPT};
+  std::set<int> const none{ENOENT, EPERM, EACCES, EINVAL, ESRCH, EBADF, ENOPROTOOPT};
   refused_inside({{"signal", none, of_the_peer([](int fd) { return ::syscall(SYS_pidfd_send_signal, fd, 0, nullptr, 0); })},
                   {"take a descriptor", none, of_the_peer([](int fd) { return ::syscall(SYS_pidfd_getfd, fd, 0, 0); })},
                   {"join", none, of_the_peer([](int fd) { return long{::setns(fd, CLONE_NEWUTS)}; })},

@@ -153,11 +153,12 @@ class [[nodiscard]] Child {
   // can have held when the child ended.
   void take_messages() {
     for (detail::Received& received : std::exchange(state_.running.early, {})) take(std::move(received));
-    for (int count = 0; count < 1024; ++count) {
-      detail::Received received = detail::receive_message(state_.running.channel.get());
-      if (received.status <= 0 && received.status != -EBADMSG) return;
-      take(std::move(received));
-    }
+    for (int const channel : {state_.running.channel.get(), state_.running.moved.get()})
+      for (int count = 0; channel >= 0 && count < 1024; ++count) {
+        detail::Received received = detail::receive_message(channel);
+        if (received.status <= 0 && received.status != -EBADMSG) break;
+        take(std::move(received));
+      }
   }
   // The first outcome counts. What is no message of ours is dropped: the child may send what it likes.
   void take(detail::Received&& received) {

@@ -100,6 +100,7 @@ class [[nodiscard]] ChildProcess<R()> : public Child {
     ExitStatus const status = wait();
     if (!state_.outcome) take_messages();
     state_.running.channel = {};
+    state_.running.moved.reset();
     if (!state_.outcome) throw ChildDied(status);
     detail::Received outcome = *std::exchange(state_.outcome, std::nullopt);
     if (outcome.message.kind == detail::MessageKind::failed)

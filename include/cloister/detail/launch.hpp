@@ -32,6 +32,7 @@ struct Running {
   int pid = -1;
   FileDescriptor pidfd;
   HostOnlyDescriptor channel;
+  FileDescriptor moved;  // what a callable speaks through instead
   HostOnlyDescriptor lifeline;
   FileDescriptor in, out, err;
   std::vector<Received> early;  // what it has said already
@@ -66,6 +67,7 @@ class Birth {
   int announcer = -1;  // who may say that the child has started: the middle, or else the child itself
   int pid = -1;     // the real one
   FileDescriptor pidfd;
+  FileDescriptor moved;  // the channel that the child has moved to; the middle and an init stay with the first
   bool announced = false;
   bool ready = false;
   Failure failure{Step::none, 0, 0};
@@ -75,8 +77,14 @@ class Birth {
   // Takes what has been said, up to both the announcement and the readiness; they come in any order from a middle and its child. What
   // is none of our messages before that is a failure: only code of ours has run in the child.
   void listen() {
-    while (!(ready && (announced || !through_middle_))) {
-      Received received = receive_message(channel_);
+    listen_to(channel_);
+    if (moved && !ready) listen_to(moved.get());
+  }
+  void listen_to(int channel) {
+    while (!(ready && (announced || !through_middle_ || channel != channel_))) {
+      Received received = receive_message(channel);
+      // What a child says of its failure comes before what its init says of its end.
+      if (moved && !ready && channel == channel_) listen_to(moved.get());
       if (received.status == -EAGAIN || received.status == 0) return;
       Message const& message = received.message;
       bool const announces = message.kind == MessageKind::started && received.status > 0 && received.sender == announcer;
@@ -96,6 +104,9 @@ class Birth {
         if (received.fd) pidfd = std::move(received.fd);
       } else if (message.kind == MessageKind::ready) {
         ready = true;
+      } else if (message.kind == MessageKind::moved) {
+        if (!received.fd) failure = {Step::channel, EMFILE, 0};  // it got lost on the way
+        moved = std::move(received.fd);
       } else if (message.kind == MessageKind::failed) {
         failure = {message.step, message.value, message.item};
       } else if (failure.step == Step::none) {  // an init tells as well how the process ended that has failed
@@ -106,9 +117,10 @@ class Birth {
   // Waits until there is more to hear, or the child has ended; the latter is the result. A child whose pidfd we do not have yet is
   // looked at ten times a second: it should speak long before.
   bool wait_for_more() const noexcept {
-    ::pollfd waiting[2] = {{channel_, POLLIN, 0}, {pidfd.get(), POLLIN, 0}};
+    bool const all_said = moved && (announced || !through_middle_);
+    ::pollfd waiting[3] = {{all_said ? -1 : channel_, POLLIN, 0}, {pidfd.get(), POLLIN, 0}, {moved.get(), POLLIN, 0}};
     ::timespec const tenth{0, 100'000'000};
-    int const count = sys::poll(waiting, 2, pidfd ? nullptr : &tenth);
+    int const count = sys::poll(waiting, 3, pidfd ? nullptr : &tenth);
     if (pidfd) return count > 0 && waiting[1].revents != 0;
     return count == 0 && has_ended(middle > 0 ? middle : pid);
   }
@@ -280,9 +292,22 @@ inline void say_ready(ChildSide const& side) noexcept {
   if (send_message(side.channel, MessageKind::ready) < 0 && side.plan->dies_with_parent) sys::exit(127);
 }
 
+// A socket belongs to the network namespace that it was made in, for ever: who has it may ask there for interfaces and addresses, and
+// take a name. So a callable in one of its own speaks through one that is made in there.
+inline void move_channel(ChildSide const& side) noexcept {
+  if ((side.plan->unshare_flags & kernel::clone_newnet) == 0) return;
+  int ends[2];
+  require(side, sys::socketpair(SOCK_SEQPACKET | SOCK_CLOEXEC, ends), Step::channel);
+  require(side, sys::setsockopt(ends[0], SOL_SOCKET, SO_PASSCRED, 1), Step::channel);
+  require(side, send_message(side.channel, Message{MessageKind::moved, Step::none, 0, 0, 0}, nullptr, 0, ends[0]), Step::channel);
+  require(side, sys::dup3(ends[1], side.channel, O_CLOEXEC), Step::channel);
+  for (int const end : ends) sys::close(end);
+}
+
 // The callable begins. Its parent must not find signals blocked that the callable has not blocked: stop() looks at that.
 [[noreturn]] inline void begin(ChildSide const& side, Body const& body) noexcept {
   unblock_signals();
+  move_channel(side);
   drop_privileges(side);
   say_ready(side);
   body.run(body.self, side);
@@ -485,6 +510,7 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
   if (!plan.nothing_can_fail() || through_middle) await_ready(plan, birth, running.channel.get(), linger);
   running.pid = std::exchange(birth.pid, -1);
   running.pidfd = std::move(birth.pidfd);
+  running.moved = std::move(birth.moved);
   running.early = std::move(birth.early);
   return running;
 }
