@@ -351,6 +351,10 @@ TEST_CASE("no signal gets out, and no handle on a process of the host in") {
       {"kill(victim, 0)", {ESRCH}, [=] { return why(::kill(victim, 0)); }},
       {"pidfd_open", {ESRCH}, [=] { return why(::syscall(SYS_pidfd_open, victim, 0)); }},
       {"kill the group", {ESRCH}, [group = ::getpgrp()] { return why(::kill(-group, 0)); }},
+      {"have the kernel signal it", {ESRCH}, [=] {
+         int ends[2];
+         return ::pipe2(ends, O_CLOEXEC) < 0 ? 0 : why(::fcntl(ends[0], F_SETOWN, victim));
+       }},
       {"setpriority", {ESRCH}, [=] { return why(::setpriority(PRIO_PROCESS, static_cast<id_t>(victim), 19)); }},
       {"prlimit", {ESRCH}, [=] { return why(::prlimit(victim, RLIMIT_CORE, nullptr, nullptr)); }},
       {"sched_setaffinity", {ESRCH}, [=] {
@@ -359,7 +363,7 @@ TEST_CASE("no signal gets out, and no handle on a process of the host in") {
          return why(::sched_setaffinity(victim, sizeof all, &all));
        }}};
   refused_inside(attempts);
-  work_outside({attempts[0], attempts[1], attempts[2], attempts[3]});
+  work_outside({attempts[0], attempts[1], attempts[2], attempts[3], attempts[4]});
 
   // Everybody that it may signal: in the sandbox alone, or it would not be tried.
   CHECK(run(untrusted(), [] {
