@@ -706,6 +706,38 @@ TEST_CASE("the channel to the host is no socket in the host's network") {
   CHECK(contains(text_of<cloister::ChildThrew>([] { run(untrusted(), [] { throw std::runtime_error("as ever"); }); }), "as ever"));
 }
 
+TEST_CASE("no socket is made that takes long to close, for a host that is sent it") {
+  NEEDS_USER_NAMESPACES;
+  // Whoever has the last descriptor of such a connection waits for its peer in close(2), which may be sent along, and never reads.
+  auto const linger = [](long call) -> Act {
+    return [=] {
+      int const fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      ::linger wanted{1, 600}, found{};
+      socklen_t size = sizeof found;
+      if (::syscall(call, fd, SOL_SOCKET, SO_LINGER, &wanted, sizeof wanted) != 0) return errno;
+      if (::getsockopt(fd, SOL_SOCKET, SO_LINGER, &found, &size) != 0) return errno;
+      return found.l_onoff != 0 ? 0 : EPERM;
+    };
+  };
+  refused_inside({{"SO_LINGER", {EPERM}, linger(SYS_setsockopt)}});
+  work_outside({{"SO_LINGER", {}, linger(SYS_setsockopt)}});
+#if defined(__x86_64__)
+  refused_inside({{"SO_LINGER of x32", {EPERM, ENOSYS}, linger(541 | x32)},
+                  {"SO_LINGER of x32, numbered as of old", {EPERM, ENOSYS}, linger(SYS_setsockopt | x32)}});
+  // Of a socket that there is not: who looks at it says so.
+  Act const of_32_bits = call_of_32_bits(366, -1, SOL_SOCKET, SO_LINGER);
+  if (has_calls_of_32_bits()) {
+    CHECK(in_a_child(plain(), of_32_bits) == EBADF);
+    CHECK(in_a_child(untrusted(), of_32_bits) == 0);
+  }
+#endif
+  // Other options are as ever.
+  CHECK(in_a_child(untrusted(), [] {
+          int const fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+          return why(::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
+        }) == 0);
+}
+
 TEST_CASE("there are no sockets to what no network namespace holds: other virtual machines, the one that runs this one, a modem") {
   NEEDS_USER_NAMESPACES;
   auto const open_socket = [](int family, int type) -> Act { return [=] { return why(::socket(family, type | SOCK_CLOEXEC, 0)); }; };
