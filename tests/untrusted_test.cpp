@@ -385,13 +385,25 @@ TEST_CASE("no signal gets out, and no handle on a process of the host in") {
 
 TEST_CASE("the reaper cannot be killed or stopped from inside") {
   NEEDS_USER_NAMESPACES;
-  CHECK(run(untrusted(), [] {
-          for (int const signal : {SIGTERM, SIGSEGV, SIGABRT, SIGRTMAX}) ::signal(signal, SIG_IGN);  // they come back to us
-          for (int const signal : {SIGKILL, SIGSTOP, SIGTERM, SIGSEGV, SIGABRT, SIGRTMAX}) ::kill(1, signal);
-          ::usleep(20'000);
-          return 42;
-        }, {.timeout = 30s}) == 42);
-  CHECK(shell(untrusted(), "kill -KILL 1; kill -STOP 1; exit 42").status.code() == 42);
+  for (Where const where : everywhere) {
+    CAPTURE(name_of(where));
+    CHECK(on(where, [] {
+            return run(untrusted(), [] {
+              for (int const signal : {SIGTERM, SIGSEGV, SIGABRT, SIGRTMAX}) ::signal(signal, SIG_IGN);  // they come back to us
+              for (int const signal : {SIGKILL, SIGSTOP, SIGTERM, SIGSEGV, SIGABRT, SIGRTMAX}) ::kill(1, signal);
+              // And in the kernel's name, as news of a pipe.
+              for (int const signal : {SIGKILL, SIGSTOP, SIGTERM, SIGCHLD, SIGRTMAX}) {
+                int ends[2];
+                if (::pipe2(ends, O_CLOEXEC) != 0 || ::fcntl(ends[0], F_SETOWN, 1) != 0 || ::fcntl(ends[0], F_SETSIG, signal) != 0 ||
+                    ::fcntl(ends[0], F_SETFL, O_ASYNC) != 0 || ::write(ends[1], "x", 1) != 1)
+                  return signal;
+              }
+              ::usleep(20'000);
+              return 142;
+            }, {.timeout = 30s});
+          }) == 142);
+    CHECK(on(where, [] { return shell(untrusted(), "kill -KILL 1; kill -STOP 1; exit 42"); }).status.code() == 42);
+  }
 }
 
 TEST_CASE("the channel to the host is no handle on the host's process") {

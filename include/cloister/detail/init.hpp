@@ -24,7 +24,12 @@ namespace cloister::detail {
     ::siginfo_t info{};
     int const signal = sys::sigwaitinfo(&all, &info);
     if (signal < 0) continue;
-    if (signal == kernel::signal_count && info.si_code > 0 && side.lifeline >= 0) sys::exit(128 + SIGKILL);
+    if (signal == kernel::signal_count && info.si_code > 0 && side.lifeline >= 0) {
+      // Those inside can have the kernel send this as well, with a pipe of theirs and F_SETOWN, fcntl(2).
+      ::pollfd cut{side.lifeline, POLLIN, 0};
+      ::timespec const now{};
+      if (sys::poll(&cut, 1, &now) > 0) sys::exit(128 + SIGKILL);
+    }
     if (signal != SIGCHLD) {
       if (info.si_code <= 0) sys::kill(main_pid, signal);
       continue;
