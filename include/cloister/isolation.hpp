@@ -118,8 +118,8 @@ struct Isolation {
   // filter, which one of yours replaces: it refuses what reaches out of every namespace, namely the calls of keyrings(7), sockets of
   // vsock(7), perf_event_open(2), syslog(2) and io_uring(7), and leaves SO_LINGER without effect. It looks at the caller and its /usr now. A boundary against files,
   // processes, networks and ids of the host; not against bugs of the kernel, not against what uses up processor and memory (see limits
-  // and cgroup), and for a callable not against what this process had in memory, nor against a change of mode of this program's file,
-  // to which /proc/self/exe leads, where a caller that is not root owns it.
+  // and cgroup), and for a callable not against what this process had in memory (what it shares, as by MAP_SHARED, stays shared), nor
+  // against a change of mode of this program's file, to which /proc/self/exe leads, where a caller that is not root owns it.
   static Isolation untrusted();
 
   friend bool operator==(Isolation const&, Isolation const&) = default;
