@@ -11,6 +11,7 @@
 #include <linux/perf_event.h>
 #include <linux/reboot.h>
 #include <linux/rtnetlink.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <linux/sockios.h>
 #include <mqueue.h>
@@ -329,6 +330,11 @@ TEST_CASE("no namespace is made inside, and no user namespace at all") {
   refused_inside(others);
   work_outside(others, with_capabilities());
   refused_inside({{"all with user", {ENOSPC}, make(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID)},
+                  {"time", {EPERM, EINVAL}, make(kernel::clone_newtime)},
+                  {"another clock", {EACCES, EPERM, ENOENT}, [] {
+                     int const fd = ::open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+                     return fd < 0 ? errno : why(::write(fd, "monotonic 100 0", 15));
+                   }},
                   open_attempt("/proc/sys/user/max_user_namespaces", O_WRONLY, {EACCES, EPERM, EROFS}),
                   open_attempt("/proc/sys/user/max_mnt_namespaces", O_WRONLY, {EACCES, EPERM, EROFS})});
   CHECK_FALSE(shell(untrusted(), "unshare -U true || unshare -Ur true || unshare -m true || unshare -n true").status.success());
@@ -700,6 +706,38 @@ TEST_CASE("the channel to the host is no socket in the host's network") {
   CHECK(contains(text_of<cloister::ChildThrew>([] { run(untrusted(), [] { throw std::runtime_error("as ever"); }); }), "as ever"));
 }
 
+TEST_CASE("no socket is made that takes long to close, for a host that is sent it") {
+  NEEDS_USER_NAMESPACES;
+  // Whoever has the last descriptor of such a connection waits for its peer in close(2), which may be sent along, and never reads.
+  auto const linger = [](long call) -> Act {
+    return [=] {
+      int const fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      ::linger wanted{1, 600}, found{};
+      socklen_t size = sizeof found;
+      if (::syscall(call, fd, SOL_SOCKET, SO_LINGER, &wanted, sizeof wanted) != 0) return errno;
+      if (::getsockopt(fd, SOL_SOCKET, SO_LINGER, &found, &size) != 0) return errno;
+      return found.l_onoff != 0 ? 0 : EPERM;
+    };
+  };
+  refused_inside({{"SO_LINGER", {EPERM}, linger(SYS_setsockopt)}});
+  work_outside({{"SO_LINGER", {}, linger(SYS_setsockopt)}});
+#if defined(__x86_64__)
+  refused_inside({{"SO_LINGER of x32", {EPERM, ENOSYS}, linger(541 | x32)},
+                  {"SO_LINGER of x32, numbered as of old", {EPERM, ENOSYS}, linger(SYS_setsockopt | x32)}});
+  // Of a socket that there is not: who looks at it says so.
+  Act const of_32_bits = call_of_32_bits(366, -1, SOL_SOCKET, SO_LINGER);
+  if (has_calls_of_32_bits()) {
+    CHECK(in_a_child(plain(), of_32_bits) == EBADF);
+    CHECK(in_a_child(untrusted(), of_32_bits) == 0);
+  }
+#endif
+  // Other options are as ever.
+  CHECK(in_a_child(untrusted(), [] {
+          int const fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+          return why(::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
+        }) == 0);
+}
+
 TEST_CASE("there are no sockets to what no network namespace holds: other virtual machines, the one that runs this one, a modem") {
   NEEDS_USER_NAMESPACES;
   auto const open_socket = [](int family, int type) -> Act { return [=] { return why(::socket(family, type | SOCK_CLOEXEC, 0)); }; };
@@ -708,6 +746,14 @@ TEST_CASE("there are no sockets to what no network namespace holds: other virtua
                                       {"messages to a machine", {EAFNOSUPPORT}, open_socket(AF_VSOCK, SOCK_SEQPACKET)},
                                       {"a modem", {EAFNOSUPPORT}, open_socket(af_qipcrtr, SOCK_DGRAM)}};
   refused_inside(attempts);
+  // Nor does a filter of their own that allows it change that.
+  refused_inside({{"a stream to a machine, allowed", {EAFNOSUPPORT}, [] {
+                     sock_filter allow{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
+                     sock_fprog filter{1, &allow};
+                     if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) return errno;
+                     return why(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
+                   }},
+                  {"filters taken off", {EINVAL}, [] { return why(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_DISABLED, nullptr)); }}});
   // The same by another number or a ring, which no filter looks into.
   constexpr long io_uring_setup = 425;
   auto const make_ring = [] {
@@ -956,6 +1002,10 @@ TEST_CASE("no other process and nothing of the kernel is observed") {
       int const error = in_a_child(plain(), attempt.act);
       CHECK((error == 0 || error == ENOSYS));
     }
+  // Of the kernel's own faults, by which its bugs are waited for; one's own may be handled.
+  Attempt const faults{"userfaultfd", {EPERM, ENOSYS}, [] { return why(::syscall(SYS_userfaultfd, O_CLOEXEC)); }};
+  if (says("/proc/sys/vm/unprivileged_userfaultfd", "0")) refused_inside({faults});
+  refused_inside({open_attempt("/dev/userfaultfd", O_RDWR, {ENOENT})});
   // Machines differ in whom they allow this.
   std::vector<Attempt> const of_settings{{"the profile of a processor", {EPERM}, profile(-1, 0)},
                                          {"one's own profile", {EPERM}, profile(0, -1)},

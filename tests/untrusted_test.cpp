@@ -351,6 +351,10 @@ TEST_CASE("no signal gets out, and no handle on a process of the host in") {
       {"kill(victim, 0)", {ESRCH}, [=] { return why(::kill(victim, 0)); }},
       {"pidfd_open", {ESRCH}, [=] { return why(::syscall(SYS_pidfd_open, victim, 0)); }},
       {"kill the group", {ESRCH}, [group = ::getpgrp()] { return why(::kill(-group, 0)); }},
+      {"have the kernel signal it", {ESRCH}, [=] {
+         int ends[2];
+         return ::pipe2(ends, O_CLOEXEC) < 0 ? 0 : why(::fcntl(ends[0], F_SETOWN, victim));
+       }},
       {"setpriority", {ESRCH}, [=] { return why(::setpriority(PRIO_PROCESS, static_cast<id_t>(victim), 19)); }},
       {"prlimit", {ESRCH}, [=] { return why(::prlimit(victim, RLIMIT_CORE, nullptr, nullptr)); }},
       {"sched_setaffinity", {ESRCH}, [=] {
@@ -359,7 +363,7 @@ TEST_CASE("no signal gets out, and no handle on a process of the host in") {
          return why(::sched_setaffinity(victim, sizeof all, &all));
        }}};
   refused_inside(attempts);
-  work_outside({attempts[0], attempts[1], attempts[2], attempts[3]});
+  work_outside({attempts[0], attempts[1], attempts[2], attempts[3], attempts[4]});
 
   // Everybody that it may signal: in the sandbox alone, or it would not be tried.
   CHECK(run(untrusted(), [] {
@@ -381,13 +385,25 @@ TEST_CASE("no signal gets out, and no handle on a process of the host in") {
 
 TEST_CASE("the reaper cannot be killed or stopped from inside") {
   NEEDS_USER_NAMESPACES;
-  CHECK(run(untrusted(), [] {
-          for (int const signal : {SIGTERM, SIGSEGV, SIGABRT, SIGRTMAX}) ::signal(signal, SIG_IGN);  // they come back to us
-          for (int const signal : {SIGKILL, SIGSTOP, SIGTERM, SIGSEGV, SIGABRT, SIGRTMAX}) ::kill(1, signal);
-          ::usleep(20'000);
-          return 42;
-        }, {.timeout = 30s}) == 42);
-  CHECK(shell(untrusted(), "kill -KILL 1; kill -STOP 1; exit 42").status.code() == 42);
+  for (Where const where : everywhere) {
+    CAPTURE(name_of(where));
+    CHECK(on(where, [] {
+            return run(untrusted(), [] {
+              for (int const signal : {SIGTERM, SIGSEGV, SIGABRT, SIGRTMAX}) ::signal(signal, SIG_IGN);  // they come back to us
+              for (int const signal : {SIGKILL, SIGSTOP, SIGTERM, SIGSEGV, SIGABRT, SIGRTMAX}) ::kill(1, signal);
+              // And in the kernel's name, as news of a pipe.
+              for (int const signal : {SIGKILL, SIGSTOP, SIGTERM, SIGCHLD, SIGRTMAX}) {
+                int ends[2];
+                if (::pipe2(ends, O_CLOEXEC) != 0 || ::fcntl(ends[0], F_SETOWN, 1) != 0 || ::fcntl(ends[0], F_SETSIG, signal) != 0 ||
+                    ::fcntl(ends[0], F_SETFL, O_ASYNC) != 0 || ::write(ends[1], "x", 1) != 1)
+                  return signal;
+              }
+              ::usleep(20'000);
+              return 142;
+            }, {.timeout = 30s});
+          }) == 142);
+    CHECK(on(where, [] { return shell(untrusted(), "kill -KILL 1; kill -STOP 1; exit 42"); }).status.code() == 42);
+  }
 }
 
 TEST_CASE("the channel to the host is no handle on the host's process") {
@@ -398,13 +414,17 @@ TEST_CASE("the channel to the host is no handle on the host's process") {
       for (int fd = 3; fd < 64; ++fd) {
         int pidfd = -1;
         socklen_t size = sizeof pidfd;
-        if (::getsockopt(fd, SOL_SOCKET, so_peerpidfd, &pidfd, &size) == 0) return why(call(pidfd));
+        if (::getsockopt(fd, SOL_SOCKET, so_peerpidfd, &pidfd, &size) != 0) continue;
+        ucred peer{};
+        size = sizeof peer;
+        if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == ::getpid()) return ENOENT;  // made in here
+        return why(call(pidfd));
       }
       return ENOPROTOOPT;
     };
   };
   // ENOENT and the like: it may be that there is none to be had.
-  std::set<int> const none{EPERM, EACCES, EINVAL, ESRCH, EBADF, ENOPROTOOPT};
+  std::set<int> const none{ENOENT, EPERM, EACCES, EINVAL, ESRCH, EBADF, ENOPROTOOPT};
   refused_inside({{"signal", none, of_the_peer([](int fd) { return ::syscall(SYS_pidfd_send_signal, fd, 0, nullptr, 0); })},
                   {"take a descriptor", none, of_the_peer([](int fd) { return ::syscall(SYS_pidfd_getfd, fd, 0, 0); })},
                   {"join", none, of_the_peer([](int fd) { return long{::setns(fd, CLONE_NEWUTS)}; })},

@@ -3,6 +3,7 @@
 
 #include <linux/audit.h>
 #include <linux/seccomp.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <bit>
@@ -115,10 +116,10 @@ struct Isolation {
   // /dev, 64 MiB of /tmp where nothing can be executed, no capability and no way to one, no user namespace below it, none of the
   // caller's descriptors, of its environment PATH, LANG, LC_ALL, TERM and TZ, a session without a terminal, a reaper, and a seccomp
   // filter, which one of yours replaces: it refuses what reaches out of every namespace, namely the calls of keyrings(7), sockets of
-  // vsock(7), perf_event_open(2), syslog(2) and io_uring(7). It looks at the caller and its /usr now. A boundary against files,
+  // vsock(7), perf_event_open(2), syslog(2) and io_uring(7), and leaves SO_LINGER without effect. It looks at the caller and its /usr now. A boundary against files,
   // processes, networks and ids of the host; not against bugs of the kernel, not against what uses up processor and memory (see limits
-  // and cgroup), and for a callable not against what this process had in memory, nor against a change of mode of this program's file,
-  // to which /proc/self/exe leads, where a caller that is not root owns it.
+  // and cgroup), and for a callable not against what this process had in memory (what it shares, as by MAP_SHARED, stays shared), nor
+  // against a change of mode of this program's file, to which /proc/self/exe leads, where a caller that is not root owns it.
   static Isolation untrusted();
 
   friend bool operator==(Isolation const&, Isolation const&) = default;
@@ -209,8 +210,9 @@ inline void add_link_or_directory(std::vector<Mount>& mounts, char const* path) 
 
 // The numbers of calls on one kind of machine.
 struct CallNumbers {
-  std::uint32_t arch, add_key, socket, perf_event_open, syslog;
-  std::uint32_t socketcall = 0;  // where programs still use it
+  std::uint32_t arch, add_key, socket, setsockopt, perf_event_open, syslog;
+  std::uint32_t setsockopt_again = 0;  // where it has another number as well
+  std::uint32_t socketcall = 0;        // where programs still use it
 };
 
 // Refuses what reaches out of every namespace:
@@ -219,23 +221,29 @@ struct CallNumbers {
 //   sockets of vsock(7), qrtr     which lead to whatever listens there on this machine, the one that it runs on, and its modem
 //   perf_event_open, syslog       by which other processes and the kernel's messages are seen, where the machine's settings allow it
 //   io_uring                      which makes sockets past every filter
+//   SO_LINGER of socket(7)        without a word, so that programs go on. A callable can send its sockets to the host, which would wait
+//                                 where it closes them
 inline SeccompFilter without_host_wide_calls() {
   static_assert(SYS_request_key == SYS_add_key + 1 && SYS_keyctl == SYS_add_key + 2);
   constexpr std::uint32_t x32 = 0x4000'0000;
   constexpr auto number = [](long call) { return static_cast<std::uint32_t>(call) & ~x32; };
-  CallNumbers const own{0, number(SYS_add_key), number(SYS_socket), number(SYS_perf_event_open), number(SYS_syslog)};
+  CallNumbers own{0, number(SYS_add_key), number(SYS_socket), number(SYS_setsockopt), number(SYS_perf_event_open), number(SYS_syslog)};
   // The other numbering that programs may use; other machines have only one, or the same numbers in both.
 #if defined(__x86_64__)
-  CallNumbers const other{AUDIT_ARCH_I386, 286, 359, 336, 103, 102};
+  CallNumbers const other{AUDIT_ARCH_I386, 286, 359, 366, 336, 103, 0, 102};
+  own.setsockopt_again = 541;  // of x32
 #elif defined(__aarch64__)
-  CallNumbers const other{AUDIT_ARCH_ARM, 309, 281, 364, 103};
+  CallNumbers const other{AUDIT_ARCH_ARM, 309, 281, 294, 364, 103};
 #else
   CallNumbers const other = own;
 #endif
   constexpr std::uint32_t io_uring_setup = 425, io_uring_register = 427;  // everywhere
-  constexpr std::uint32_t af_vsock = 40, af_qipcrtr = 42, socketcall_socket = 1;
-  constexpr std::size_t first_argument =
-      offsetof(::seccomp_data, args) + (std::endian::native == std::endian::big ? sizeof(std::uint32_t) : 0);
+  constexpr std::uint32_t af_vsock = 40, af_qipcrtr = 42;
+  // The half of it that an int is.
+  auto const argument = [](std::size_t index) {
+    return static_cast<std::uint32_t>(offsetof(::seccomp_data, args) + index * sizeof(std::uint64_t) +
+                                      (std::endian::native == std::endian::big ? sizeof(std::uint32_t) : 0));
+  };
   constexpr std::uint16_t load = BPF_LD | BPF_W | BPF_ABS, equal = BPF_JMP | BPF_JEQ | BPF_K, at_least = BPF_JMP | BPF_JGE | BPF_K,
                           above = BPF_JMP | BPF_JGT | BPF_K;
   auto const answer = [](std::uint32_t action) { return ::sock_filter{BPF_RET | BPF_K, 0, 0, action}; };
@@ -249,17 +257,22 @@ inline SeccompFilter without_host_wide_calls() {
     refuse(io_uring_setup, io_uring_register, ENOSYS);
     refuse(calls.perf_event_open, calls.perf_event_open, EPERM);
     refuse(calls.syslog, calls.syslog, EPERM);
-    auto const refuse_with = [&](std::uint32_t call, std::uint32_t argument, std::uint32_t same, std::uint32_t error) {
-      part.insert(part.end(), {{equal, 0, 5, call},
-                               {load, 0, 0, first_argument},
-                               {equal, 1, 0, argument},
-                               {equal, 0, 1, same},
-                               answer(SECCOMP_RET_ERRNO | error),
-                               answer(SECCOMP_RET_ALLOW)});
-    };
-    refuse_with(calls.socket, af_vsock, af_qipcrtr, EAFNOSUPPORT);
-    // A filter does not see which family is meant: that program has no sockets.
-    if (calls.socketcall != 0) refuse_with(calls.socketcall, socketcall_socket, socketcall_socket, ENOSYS);
+    // What a filter cannot look into: such a program has no sockets.
+    if (calls.socketcall != 0) refuse(calls.socketcall, calls.socketcall, ENOSYS);
+    for (std::uint32_t const call : {calls.setsockopt, calls.setsockopt_again})
+      if (call != 0)
+        part.insert(part.end(), {{equal, 0, 6, call},
+                                 {load, 0, 0, argument(1)},
+                                 {equal, 0, 3, SOL_SOCKET},
+                                 {load, 0, 0, argument(2)},
+                                 {equal, 0, 1, SO_LINGER},
+                                 answer(SECCOMP_RET_ERRNO | 0),
+                                 answer(SECCOMP_RET_ALLOW)});
+    part.insert(part.end(), {{equal, 0, 4, calls.socket},
+                             {load, 0, 0, argument(0)},
+                             {equal, 1, 0, af_vsock},
+                             {equal, 0, 1, af_qipcrtr},
+                             answer(SECCOMP_RET_ERRNO | EAFNOSUPPORT)});
     part.push_back(answer(SECCOMP_RET_ALLOW));
     return part;
   };

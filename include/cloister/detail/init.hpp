@@ -25,7 +25,8 @@ namespace cloister::detail {
     ::siginfo_t info{};
     int const signal = sys::sigwaitinfo(&all, &info);
     if (signal < 0) continue;
-    // Looked at whatever the signal was: where the queue is full of others, a SIGIO comes in place of its own.
+    // Looked at whatever the signal was: those inside can have the kernel send this one as well, by a pipe of theirs and F_SETOWN,
+    // fcntl(2), and where the queue is full a SIGIO comes in its place.
     ::pollfd cut{side.lifeline, POLLIN, 0};
     ::timespec const now{};
     if (side.lifeline >= 0 && sys::poll(&cut, 1, &now) > 0) sys::exit(128 + SIGKILL);
