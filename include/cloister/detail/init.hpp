@@ -31,8 +31,9 @@ namespace cloister::detail {
     }
     for (;;) {
       ::siginfo_t ended{};
-      if (sys::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | __WALL) < 0 || ended.si_pid == 0) break;
-      if (ended.si_pid != main_pid) continue;
+      int const result = sys::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | __WALL);
+      if (result == -ECHILD || (result == 0 && ended.si_pid == 0)) break;
+      if (result < 0 || ended.si_pid != main_pid) continue;
       bool const exited = ended.si_code == CLD_EXITED;
       int const status = exited ? (ended.si_status & 0xff) << 8 : (ended.si_status & 0x7f) | (ended.si_code == CLD_DUMPED ? 0x80 : 0);
       // Not waiting: a child may have filled the channel, and then the exit status below has to do.

@@ -67,8 +67,10 @@ cloister_init_program_begin:
   movl $0x40000005, %r10d
   xorl %r8d, %r8d
   syscall
+  cmpl $-10, %eax                # ECHILD
+  je 1b
   testl %eax, %eax
-  js 1b
+  js 2b
   movl 16(%rsp), %eax            # si_pid
   testl %eax, %eax
   jz 1b
