@@ -135,7 +135,7 @@ class [[nodiscard]] Child {
   std::optional<ExitStatus> wait_until(detail::Deadline const& deadline) {
     if (!state_.status) {
       ::pollfd ended{pidfd(), POLLIN, 0};
-      if (detail::poll_until(&ended, 1, deadline) <= 0) return std::nullopt;
+      if (detail::check(detail::poll_until(&ended, 1, deadline), "poll") == 0) return std::nullopt;
     }
     return wait();
   }

@@ -41,7 +41,7 @@ template <detail::Callable F>
   detail::Deadline const deadline = options.timeout ? detail::Deadline{*options.timeout} : detail::Deadline{};
   auto child = detail::Runner::start<detail::ResultOf<F>>(isolation, std::forward<F>(callable), deadline);
   ::pollfd ended{child.pidfd(), POLLIN, 0};
-  if (detail::poll_until(&ended, 1, deadline) <= 0) {
+  if (detail::check(detail::poll_until(&ended, 1, deadline), "poll") == 0) {
     child.kill(SIGKILL);
     throw ChildTimedOut(child.wait());
   }
@@ -147,7 +147,7 @@ inline Output run(Isolation const& isolation, Command const& command, RunOptions
                            {child.in().get(), POLLOUT, 0},
                            {child.out().get(), POLLIN, 0},
                            {child.err().get(), POLLIN, 0}};
-    int const ready = detail::poll_until(waiting, 4, deadline);
+    int const ready = detail::check(detail::poll_until(waiting, 4, deadline), "poll");
     if (ready == 0 || (deadline.passed() && waiting[0].revents == 0)) {
       output.timed_out = true;
       detail::Runner::kill_group(child);

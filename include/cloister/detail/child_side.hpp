@@ -37,18 +37,22 @@ struct ChildSide {
   int null = -1;                    // /dev/null, where it has been opened before the root changed
 };
 
-CLOISTER_DETAIL_CHILD_SIDE inline void await_go(ChildSide const& side) noexcept {
+// Ends a child whose parent has gone. A negative errno if it cannot be heard.
+CLOISTER_DETAIL_CHILD_SIDE inline long await_go(ChildSide const& side) noexcept {
   Message message;
-  if (sys::recv(side.channel, &message, sizeof message, 0) <= 0 || message.kind != MessageKind::go) sys::exit(127);
+  long const got = sys::recv(side.channel, &message, sizeof message, 0);
+  if (got == 0 || (got > 0 && message.kind != MessageKind::go)) sys::exit(127);
+  return got;
 }
 
 // A child that its parent has no pidfd of yet may not end: nobody could tell its pid from that of another process.
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void fail(ChildSide const& side, Failure const& failure) noexcept {
+  long told = 0;
   if (side.failure != nullptr)
     *side.failure = failure;
   else
-    send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
-  if (side.waits_for_go) await_go(side);
+    told = send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
+  if (told == 0 && side.waits_for_go) (void)await_go(side);
   sys::exit(127);
 }
 CLOISTER_DETAIL_CHILD_SIDE inline void require(ChildSide const& side, long result, Step step, int item = 0) noexcept {

@@ -35,15 +35,15 @@ namespace cloister::detail {
       continue;
     }
     for (;;) {
-      ::siginfo_t ended{};
-      if (sys::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | __WALL) < 0 || ended.si_pid == 0) break;
-      if (ended.si_pid != main_pid) continue;
-      bool const exited = ended.si_code == CLD_EXITED;
-      int const status = exited ? (ended.si_status & 0xff) << 8 : (ended.si_status & 0x7f) | (ended.si_code == CLD_DUMPED ? 0x80 : 0);
+      int status = 0;
+      int const ended = sys::wait4(-1, &status, WNOHANG | __WALL);
+      if (ended == 0 || ended == -ECHILD) break;
+      if (ended < 0) sys::exit(127);  // an init that cannot see who has ended would have its parent wait for ever
+      if (ended != main_pid) continue;
       // Not waiting: a child may have filled the channel, and then the exit status below has to do.
       Message const message{MessageKind::ended, Step::none, status, 0, 0};
       send_message(side.channel, message, nullptr, 0, -1, MSG_DONTWAIT);
-      sys::exit(exited ? ended.si_status : 128 + ended.si_status);
+      sys::exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     }
   }
 }

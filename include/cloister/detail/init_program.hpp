@@ -65,39 +65,35 @@ cloister_init_program_begin:
   syscall
   jmp 1b
 2:                               # reap
-  movl $247, %eax                # waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL)
-  xorl %edi, %edi
-  xorl %esi, %esi
-  movq %rsp, %rdx
-  movl $0x40000005, %r10d
-  xorl %r8d, %r8d
+  movl $61, %eax                 # wait4(any, &status, WNOHANG | __WALL, no usage)
+  movq $-1, %rdi
+  leaq 168(%rsp), %rsi
+  movl $0x40000001, %edx
+  xorl %r10d, %r10d
   syscall
   testl %eax, %eax
-  js 1b
-  movl 16(%rsp), %eax            # si_pid
-  testl %eax, %eax
   jz 1b
+  cmpl $-10, %eax                # ECHILD
+  je 1b
+  cmpl $-4, %eax                 # EINTR
+  je 2b
+  movl $127, %ebx
+  testl %eax, %eax
+  js 4f
   cmpl $2, %eax
   jne 2b
-  movl 24(%rsp), %ebx            # si_status
-  cmpl $1, 8(%rsp)               # CLD_EXITED
-  jne 3f
+  movl 168(%rsp), %ecx           # ended: its wait status; our own exit status goes to ebx
+  movl %ecx, %ebx
+  shrl $8, %ebx
   andl $0xff, %ebx
-  movl %ebx, %ecx
-  shll $8, %ecx
-  jmp 5f
+  testl $0x7f, %ecx
+  jz 3f
+  andl $0x7f, %ecx
+  leal 128(%rcx), %ebx
 3:
-  andl $0x7f, %ebx
-  movl %ebx, %ecx
-  addl $128, %ebx
-  cmpl $3, 8(%rsp)               # CLD_DUMPED
-  jne 5f
-  orl $0x80, %ecx
-5:                               # ended: wait status in ecx, our own exit status in ebx
-  movq $6, 160(%rsp)             # MessageKind::ended
-  movq $0, 168(%rsp)
+  movq $6, 160(%rsp)             # MessageKind::ended; the status is in its place already
+  movl $0, 172(%rsp)
   movq $0, 176(%rsp)
-  movl %ecx, 168(%rsp)
   movl $44, %eax                 # sendto(init_channel, message, 24, MSG_DONTWAIT | MSG_NOSIGNAL)
   xorl %edi, %edi
   leaq 160(%rsp), %rsi
@@ -106,6 +102,7 @@ cloister_init_program_begin:
   xorl %r8d, %r8d
   xorl %r9d, %r9d
   syscall
+4:
   movl $231, %eax                # exit_group
   movl %ebx, %edi
   syscall

@@ -58,7 +58,7 @@ class Birth {
       }
     } catch (...) {  // out of memory: a child that nobody knows ends by itself, for want of a parent at the channel
       sys::kill(middle, SIGKILL);
-      sys::waitid(P_PID, middle, nullptr, WEXITED | __WALL);
+      (void)reap_by_pid(middle);
     }
     kill();
     if (pid > 0) (void)reap();
@@ -129,12 +129,12 @@ class Birth {
   // is heard meanwhile. A channel that only we still hold is one that the middle no longer writes to.
   void reap_middle() {
     ::timespec const tenth{0, 100'000'000};
-    while (middle > 0 && !announced) {
+    while (middle > 0 && !announced && failure.step == Step::none) {
       ::pollfd waiting{channel_, POLLIN, 0};
       if (sys::poll(&waiting, 1, &tenth) == 0 ? has_ended(middle) : (waiting.revents & POLLHUP) != 0) break;
       listen();
     }
-    if (middle > 0) sys::waitid(P_PID, middle, nullptr, WEXITED | __WALL);
+    if (middle > 0) (void)reap_by_pid(middle);
     middle = -1;
   }
   void kill() noexcept {
@@ -146,11 +146,10 @@ class Birth {
   // Waits for the end of the child; its status where it can still be had.
   ExitStatus reap() noexcept {
     ExitStatus status = ExitStatus::unknown();
-    ::siginfo_t info{};
     if (pidfd)
       status = detail::reap(pidfd.get(), pid);
-    else if (pid > 0 && sys::waitid(P_PID, pid, &info, WEXITED | __WALL) == 0)
-      status = status_of(info);
+    else if (pid > 0)
+      status = reap_by_pid(pid).value_or(status);
     pid = -1;
     pidfd.reset();
     return status;
@@ -258,6 +257,12 @@ inline void write_maps_if_asked(Plan const& plan, Birth const& birth) {
   if (!plan.child.parent_writes_maps) return;
   Failure const failure = write_maps(plan, birth.pidfd.get(), birth.pid);
   if (failure.step != Step::none) throw_failure(plan, failure, Error::Side::parent);
+}
+
+// One that has ended meanwhile is noticed elsewhere.
+inline void tell_to_go(Plan const& plan, int channel) {
+  long const sent = send_message(channel, MessageKind::go);
+  if (sent < 0 && sent != -EPIPE && sent != -ECONNRESET) throw_failure(plan, {Step::go, static_cast<int>(-sent), 0}, Error::Side::parent);
 }
 
 // The lifeline of a child whose starting thread may end before the process does. See die_with_parent.
@@ -441,7 +446,7 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, Deadline co
     }
     if (birth.announced && !told_to_go) {
       write_maps_if_asked(plan, birth);
-      send_message(channel, MessageKind::go);
+      tell_to_go(plan, channel);
       told_to_go = true;
     }
     if (birth.pidfd && birth.ready) return birth.reap_middle();
@@ -507,7 +512,7 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
     }
     if (pidfd < 0) throw_failure(plan, {Step::pidfd_open, -pidfd, 0}, Error::Side::parent);
     birth.pidfd = above_stdio(pidfd);
-    if (!plan.child.parent_writes_maps) send_message(running.channel.get(), MessageKind::go);
+    if (!plan.child.parent_writes_maps) tell_to_go(plan, running.channel.get());
   }
   if (!plan.nothing_can_fail() || through_middle) await_ready(plan, birth, running.channel.get(), linger);
   running.pid = std::exchange(birth.pid, -1);
@@ -758,7 +763,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
       try {
         write_maps_if_asked(plan, birth);
         if (plan.child.ids_change) dumpable.emplace();
-        send_message(running.channel.get(), MessageKind::go);
+        tell_to_go(plan, running.channel.get());
       } catch (...) {
         birth.kill();
         let_go();

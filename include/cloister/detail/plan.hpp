@@ -23,7 +23,7 @@ namespace cloister::detail {
 // Every step that can fail, in the parent or in the child. The child reports the number, the parent knows the name.
 enum class Step : std::uint8_t {
   none,
-  channel, fork, clone3, clone, unshare, tid_address, pidfd_open, started,
+  channel, fork, clone3, clone, unshare, tid_address, pidfd_open, started, go,
   deny_setgroups, write_uid_map, write_gid_map, setgroups, setresgid, setresuid, capset,
   parent_death, hostname, domainname, loopback, clock_offsets, enter_time,
   private_mounts, scratch, open_root, mount_root, bind, mount_proc, mount_sysfs, mount_tmpfs, mount_dev, mount_mqueue, mount_overlay,
@@ -44,6 +44,7 @@ constexpr char const* name_of(Step step) noexcept {
     case Step::tid_address: return "prctl PR_GET_TID_ADDRESS";
     case Step::pidfd_open: return "pidfd_open";
     case Step::started: return "report the start";
+    case Step::go: return "let the child go on";
     case Step::deny_setgroups: return "write setgroups";
     case Step::write_uid_map: return "write uid_map";
     case Step::write_gid_map: return "write gid_map";

@@ -370,7 +370,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void join_cgroup(ChildSide const& side) noexce
 // From the new namespaces to the point where the callable or the program begins.
 CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
   ChildPlan const& plan = *side.plan;
-  if (std::exchange(side.waits_for_go, false)) await_go(side);
+  if (std::exchange(side.waits_for_go, false)) require(side, await_go(side), Step::go);
   set_clocks(side);
   if (plan.files.own_namespace) open_sources(side);
   if (plan.new_user) become_inside_ids(side);

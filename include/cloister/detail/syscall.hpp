@@ -353,6 +353,12 @@ CLOISTER_DETAIL_CHILD_SIDE inline int waitid(int type, int id, ::siginfo_t* info
   while (result == -EINTR);
   return static_cast<int>(result);
 }
+CLOISTER_DETAIL_CHILD_SIDE inline int wait4(int pid, int* status, int options) noexcept {
+  long result;
+  do result = call(SYS_wait4, pid, arg(status), options, 0);
+  while (result == -EINTR);
+  return static_cast<int>(result);
+}
 CLOISTER_DETAIL_CHILD_SIDE inline int pidfd_open(int pid, unsigned flags = 0) noexcept {
   return static_cast<int>(call(number::pidfd_open, pid, flags));
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 
 #include "../exit_status.hpp"
 #include "syscall.hpp"
@@ -28,22 +29,34 @@ inline ExitStatus status_from_pidfd(int pidfd) noexcept {
   return ExitStatus::unknown();
 }
 
-// Signals a child of ours; 0 or a negative errno. Where pidfd_send_signal is missing (before Linux 5.1, or a filter) by its pid, which
+// Signals a child of ours; 0 or a negative errno. Where pidfd_send_signal is missing (before Linux 5.1) or refused by its pid, which
 // means it for as long as it is not reaped: that is looked at first.
 inline int signal_child(int pidfd, int pid, int signal) noexcept {
   int const result = sys::pidfd_send_signal(pidfd, signal);
-  if (result != -ENOSYS && result != -EPERM) return result;
+  if (result == 0 || result == -ESRCH || result == -EINVAL) return result;
   ::siginfo_t info{};
   if (sys::waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0) return result == -EPERM ? result : -ESRCH;
   return sys::kill(pid, signal);
 }
 
+// Waits until the child with that pid has ended, and reaps it, where waitid is refused by wait4; empty if it is no child of this process
+// or has been reaped.
+inline std::optional<ExitStatus> reap_by_pid(int pid) noexcept {
+  ::siginfo_t info{};
+  int const result = sys::waitid(P_PID, pid, &info, WEXITED | __WALL);
+  if (result == 0) return status_of(info);
+  int status = 0;
+  if (result != -ECHILD && sys::wait4(pid, &status, __WALL) == pid) return ExitStatus::from_wait_status(status);
+  return std::nullopt;
+}
+
 // Waits until the child has ended, and reaps it; by its pid before Linux 5.4.
 inline ExitStatus reap(int pidfd, int pid) noexcept {
   ::siginfo_t info{};
-  int result = sys::waitid(kernel::p_pidfd, pidfd, &info, WEXITED | __WALL);
-  if (result == -EINVAL) result = sys::waitid(P_PID, pid, &info, WEXITED | __WALL);
+  int const result = sys::waitid(kernel::p_pidfd, pidfd, &info, WEXITED | __WALL);
   if (result == 0) return status_of(info);
+  if (result != -ECHILD)
+    if (auto const status = reap_by_pid(pid)) return *status;
   ::pollfd ended{pidfd, POLLIN, 0};  // no child of this process, such as a forked copy of the host: it may still run
   while (sys::poll(&ended, 1, nullptr) == -EINTR) {
   }
@@ -80,7 +93,8 @@ class Deadline {
   bool set_ = false;
 };
 
-// Waits for any of the descriptors, through signals, until the deadline. The number that are ready, 0 when time is up.
+// Waits for any of the descriptors, through signals, until the deadline. The number that are ready, 0 when time is up, or a negative
+// errno.
 inline int poll_until(::pollfd* fds, unsigned count, Deadline const& deadline) noexcept {
   for (;;) {
     ::timespec room;
