@@ -46,6 +46,7 @@ cloister_init_program_begin:
   movl $1, %edi
   syscall
   movq $-1, 128(%rsp)
+  movl $1000, %r12d
 1:                               # next signal
   movl $128, %eax                # rt_sigtimedwait(all, &info, no time-out, 8)
   leaq 128(%rsp), %rdi
@@ -75,11 +76,13 @@ cloister_init_program_begin:
   jz 1b
   cmpl $-10, %eax                # ECHILD
   je 1b
-  cmpl $-4, %eax                 # EINTR
-  je 2b
-  movl $127, %ebx
   testl %eax, %eax
-  js 4f
+  jns 7f
+  decl %r12d                     # patience
+  jnz 2b
+  movl $127, %ebx
+  jmp 4f
+7:
   cmpl $2, %eax
   jne 2b
   movl 168(%rsp), %ecx           # ended: its wait status; our own exit status goes to ebx
