@@ -316,4 +316,6 @@ TEST_CASE("a script whose interpreter is missing is not found, and the text says
   Error const error = no_tool_in(directory.path());
   CHECK(error.code() == std::errc::no_such_file_or_directory);
   CHECK(test::contains(error.what(), "cloister: execve tool (in the child): No such file or directory"));
+  CHECK(test::contains(error.what(), "(the program is there, but not the interpreter or loader that it names)"));
+  CHECK_FALSE(test::contains(no_tool_in("/nowhere").what(), "interpreter"));
 }

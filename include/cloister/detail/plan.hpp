@@ -275,6 +275,7 @@ class Plan {
       case Step::chdir:
       case Step::execve:
         if (error == ELOOP) text = "the way there leads through a link of a proc, which until then leads to the host, or in circles";
+        if (error == ENOENT && index != 0) text = "the program is there, but not the interpreter or loader that it names";
         if (error == EPERM && step == Step::execve)
           text = "in a root of its own a program must be one that the child may read, to see which interpreter it names";
         break;

@@ -391,9 +391,14 @@ CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
   unblock_signals();
   drop_privileges(side);
   if (side.failure != nullptr) side.failure->step = Step::none;  // from here on, how it ends is the program's own end
-  int error = -ENOENT;
+  int error = -ENOENT, interpreter_is_missing = 0;
   for (char const* const* path = plan.candidates; *path != nullptr; ++path) {
     int const result = sys::execve(*path, plan.arguments, plan.environment);
+    if (result == -ENOENT)
+      if (int const there = sys::openat(AT_FDCWD, *path, O_PATH | O_CLOEXEC); there >= 0) {
+        interpreter_is_missing = 1;
+        sys::close(there);
+      }
     if (result == -EACCES)
       error = result;
     else if (result != -ENOENT && result != -ENOTDIR)
@@ -401,7 +406,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
     else if (error != -EACCES)
       error = result;
   }
-  fail(side, {Step::execve, -error, 0});
+  fail(side, {Step::execve, -error, interpreter_is_missing});
 }
 
 }  // namespace cloister::detail
