@@ -18,6 +18,7 @@
 #include "cgroup.hpp"
 #include "clock_offsets.hpp"
 #include "clone_flags.hpp"
+#include "detail/host_wide_calls.hpp"
 #include "file_descriptor.hpp"
 #include "id_map.hpp"
 #include "mount.hpp"
@@ -208,82 +209,6 @@ inline void add_link_or_directory(std::vector<Mount>& mounts, char const* path) 
     mounts.push_back(Mount::bind(path, path).read_only());
 }
 
-// The numbers of calls on one kind of machine.
-struct CallNumbers {
-  std::uint32_t arch, add_key, socket, setsockopt, perf_event_open, syslog;
-  std::uint32_t setsockopt_again = 0;  // where it has another number as well
-  std::uint32_t socketcall = 0;        // where programs still use it
-};
-
-// Refuses what reaches out of every namespace:
-//   add_key, request_key, keyctl  as a kernel without them would. Keys belong to users of the host: a process of the same one may
-//                                 link that user's key ring into its own, and then read it and empty it.
-//   sockets of vsock(7), qrtr     which lead to whatever listens there on this machine, the one that it runs on, and its modem
-//   perf_event_open, syslog       by which other processes and the kernel's messages are seen, where the machine's settings allow it
-//   io_uring                      which makes sockets past every filter
-//   SO_LINGER of socket(7)        without a word, so that programs go on. A callable can send its sockets to the host, which would wait
-//                                 where it closes them
-inline SeccompFilter without_host_wide_calls() {
-  static_assert(SYS_request_key == SYS_add_key + 1 && SYS_keyctl == SYS_add_key + 2);
-  constexpr std::uint32_t x32 = 0x4000'0000;
-  constexpr auto number = [](long call) { return static_cast<std::uint32_t>(call) & ~x32; };
-  CallNumbers own{0, number(SYS_add_key), number(SYS_socket), number(SYS_setsockopt), number(SYS_perf_event_open), number(SYS_syslog)};
-  // The other numbering that programs may use; other machines have only one, or the same numbers in both.
-#if defined(__x86_64__)
-  CallNumbers const other{AUDIT_ARCH_I386, 286, 359, 366, 336, 103, 0, 102};
-  own.setsockopt_again = 541;  // of x32
-#elif defined(__aarch64__)
-  CallNumbers const other{AUDIT_ARCH_ARM, 309, 281, 294, 364, 103};
-#else
-  CallNumbers const other = own;
-#endif
-  constexpr std::uint32_t io_uring_setup = 425, io_uring_register = 427;  // everywhere
-  constexpr std::uint32_t af_vsock = 40, af_qipcrtr = 42;
-  // The half of it that an int is.
-  auto const argument = [](std::size_t index) {
-    return static_cast<std::uint32_t>(offsetof(::seccomp_data, args) + index * sizeof(std::uint64_t) +
-                                      (std::endian::native == std::endian::big ? sizeof(std::uint32_t) : 0));
-  };
-  constexpr std::uint16_t load = BPF_LD | BPF_W | BPF_ABS, equal = BPF_JMP | BPF_JEQ | BPF_K, at_least = BPF_JMP | BPF_JGE | BPF_K,
-                          above = BPF_JMP | BPF_JGT | BPF_K;
-  auto const answer = [](std::uint32_t action) { return ::sock_filter{BPF_RET | BPF_K, 0, 0, action}; };
-
-  auto const refusals = [&](CallNumbers const& calls) {
-    std::vector<::sock_filter> part{{load, 0, 0, offsetof(::seccomp_data, nr)}, {BPF_ALU | BPF_AND | BPF_K, 0, 0, ~x32}};
-    auto const refuse = [&](std::uint32_t first, std::uint32_t last, std::uint32_t error) {
-      part.insert(part.end(), {{at_least, 0, 2, first}, {above, 1, 0, last}, answer(SECCOMP_RET_ERRNO | error)});
-    };
-    refuse(calls.add_key, calls.add_key + 2, ENOSYS);
-    refuse(io_uring_setup, io_uring_register, ENOSYS);
-    refuse(calls.perf_event_open, calls.perf_event_open, EPERM);
-    refuse(calls.syslog, calls.syslog, EPERM);
-    // What a filter cannot look into: such a program has no sockets.
-    if (calls.socketcall != 0) refuse(calls.socketcall, calls.socketcall, ENOSYS);
-    for (std::uint32_t const call : {calls.setsockopt, calls.setsockopt_again})
-      if (call != 0)
-        part.insert(part.end(), {{equal, 0, 6, call},
-                                 {load, 0, 0, argument(1)},
-                                 {equal, 0, 3, SOL_SOCKET},
-                                 {load, 0, 0, argument(2)},
-                                 {equal, 0, 1, SO_LINGER},
-                                 answer(SECCOMP_RET_ERRNO | 0),
-                                 answer(SECCOMP_RET_ALLOW)});
-    part.insert(part.end(), {{equal, 0, 4, calls.socket},
-                             {load, 0, 0, argument(0)},
-                             {equal, 1, 0, af_vsock},
-                             {equal, 0, 1, af_qipcrtr},
-                             answer(SECCOMP_RET_ERRNO | EAFNOSUPPORT)});
-    part.push_back(answer(SECCOMP_RET_ALLOW));
-    return part;
-  };
-  std::vector<::sock_filter> const of_own = refusals(own), of_other = refusals(other);
-  std::vector<::sock_filter> filter{{load, 0, 0, offsetof(::seccomp_data, arch)},
-                                    {equal, static_cast<std::uint8_t>(of_own.size()), 0, other.arch}};
-  filter.insert(filter.end(), of_own.begin(), of_own.end());
-  filter.insert(filter.end(), of_other.begin(), of_other.end());
-  return filter;
-}
-
 }  // namespace detail
 
 inline Isolation Isolation::untrusted() {
@@ -300,7 +225,9 @@ inline Isolation Isolation::untrusted() {
   box.mounts = {Mount::bind("/usr", "/usr").read_only()};
   for (char const* path : {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}) detail::add_link_or_directory(box.mounts, path);
   for (char const* path : {"/etc/alternatives", "/etc/ld.so.cache"}) box.mounts.push_back(Mount::bind(path, path).read_only().optional());
-  box.mounts.insert(box.mounts.end(), {Mount::proc(), Mount::dev(), Mount::tmpfs("/tmp", 64 << 20)});
+  box.mounts.push_back(Mount::proc());
+  box.mounts.push_back(Mount::dev());
+  box.mounts.push_back(Mount::tmpfs("/tmp", 64 << 20));
   // Names the keys of its user. A device file without with_devices() opens for nobody.
   if (struct ::stat facts; detail::sys::fstatat(AT_FDCWD, "/proc/keys", &facts, 0) == 0)
     box.mounts.push_back(Mount::bind("/dev/null", "/proc/keys"));

@@ -1,7 +1,6 @@
 // A description, checked and laid out so that the child needs no memory to carry it out.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstring>
 #include <iterator>
@@ -484,15 +483,20 @@ class Plan {
       return std::strncmp(entry, name.c_str(), name.size()) == 0 && entry[name.size()] == '=';
     };
     // Copied at once: another thread's setenv() moves the array.
-    if (wanted.kind() != Environment::Kind::clear)
-      for (char** entry = ::environ; entry != nullptr && *entry != nullptr; ++entry)
-        if (inherits ||
-            std::any_of(wanted.names().begin(), wanted.names().end(), [&](auto const& name) { return has_name(*entry, name); }))
-          environment_.push_back(*entry);
+    auto const is_wanted = [&](char const* entry) {
+      bool found = inherits;
+      for (std::string const& name : wanted.names()) found = found || has_name(entry, name);
+      return found;
+    };
+    for (char** entry = ::environ; entry != nullptr && *entry != nullptr; ++entry)
+      if (is_wanted(*entry)) environment_.push_back(*entry);
     if (command_ != nullptr) {
       variables_.reserve(command_->variables().size());
       for (auto const& variable : command_->variables()) {
-        std::erase_if(environment_, [&](char const* entry) { return has_name(entry, variable.first); });
+        std::size_t kept = 0;
+        for (char const* entry : environment_)
+          if (!has_name(entry, variable.first)) environment_[kept++] = entry;
+        environment_.resize(kept);
         variables_.push_back(variable.first + '=' + variable.second);
         environment_.push_back(variables_.back().c_str());
       }
