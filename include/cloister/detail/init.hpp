@@ -24,7 +24,8 @@ namespace cloister::detail {
     ::siginfo_t info{};
     int const signal = sys::sigwaitinfo(&all, &info);
     if (signal < 0) continue;
-    if (signal == kernel::signal_count && info.si_code > 0 && side.lifeline >= 0) sys::exit(128 + SIGKILL);
+    bool const from_lifeline = signal == kernel::signal_count || signal == SIGIO;  // SIGIO where the queue of signals is full
+    if (from_lifeline && info.si_code > 0 && side.lifeline >= 0) sys::exit(128 + SIGKILL);
     if (signal != SIGCHLD) {
       if (info.si_code <= 0) sys::kill(main_pid, signal);
       continue;
