@@ -1,6 +1,7 @@
 // Hosts that make life hard: they ignore SIGCHLD, reap what is not theirs, have closed their standard streams, live
 // under a rain of signals, have many threads and much memory.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include <atomic>
@@ -289,6 +290,19 @@ TEST_CASE("a host of much resident memory starts children") {
   CHECK(status == 0);
 }
 
+TEST_CASE("a host that may write no files starts children, and is not killed for the memory that it writes to") {
+  int const status = expectations([] {
+    rlimit const none{0, 0};
+    EXPECT(::setrlimit(RLIMIT_FSIZE, &none) == 0);
+    for_each_kind_everywhere(kinds(), [](Kind const& kind, Where where) {
+      Unchanged unchanged;
+      EXPECT(on(where, [&] { return answer(kind); }) == 42);
+      EXPECT(unchanged.changes() == "");
+    });
+  });
+  CHECK(status == 0);
+}
+
 // --- Threads
 
 namespace {
@@ -308,9 +322,10 @@ int commotion(unsigned seed) {
 
 }  // namespace
 
-// With the address sanitizer of g++ 12 and of clang 14 a plain fork() in such a host hangs as well: its allocator's locks are copied
-// as they are held.
-constexpr char const* sanitizer_hangs = "the address sanitizer's allocator does not survive a fork of threads that allocate";
+// With the address sanitizer of g++ 12 and of clang 14 a plain fork() in such a host hangs as well: its allocator's
+// locks are copied as they are held.
+constexpr char const* sanitizer_hangs =
+    "the address sanitizer's allocator does not survive a fork of threads that allocate";
 
 TEST_CASE("threads that allocate, print and throw make no child hang") {
   SKIP_UNLESS(!test::address_sanitizer, sanitizer_hangs);

@@ -57,3 +57,43 @@ TEST_CASE("descriptors are inherited, none, or only some") {
   CHECK(Descriptors::only({1, 5}).fds() == std::vector<int>{1, 5});
   CHECK(Descriptors::only({1}) != Descriptors::none());
 }
+
+TEST_CASE("a description reads as the fields that are set, in their order, each as it reads itself") {
+  CHECK(to_string(Isolation{}) == "{}");
+  Isolation all{.unshare = ns::user | ns::mnt,
+                .ids = IdMap::ranges({{0, 100000, 10}}, {{0, 200000}}).as(3, 0),
+                .hostname = "box",
+                .domainname = "example",
+                .root = cloister::Root::empty().writable(),
+                .mounts = {cloister::Mount::bind("/usr", "/usr").read_only(), cloister::Mount::proc()},
+                .loopback = Loopback::down,
+                .clock = {.monotonic = 1s},
+                .privileges = {.no_new_privs = true, .limits = {{cloister::Resource::core, 0}}},
+                .cgroup = cloister::Cgroup::path("/sys/fs/cgroup/box"),
+                .descriptors = Descriptors::only({5}),
+                .environment = Environment::clear(),
+                .session = Session::fresh,
+                .init = Init::reaper,
+                .on_parent_death = ParentDeath::leave_child};
+  std::vector<std::string> const fields{"unshare: mnt|user",
+                                        "ids: " + to_string(*all.ids),
+                                        "hostname: box",
+                                        "domainname: example",
+                                        "root: empty writable",
+                                        "mounts: [bind /usr on /usr read_only, proc on /proc]",
+                                        "loopback: down",
+                                        "clock: " + to_string(all.clock),
+                                        "privileges: [" + to_string(all.privileges) + "]",
+                                        "cgroup: " + to_string(*all.cgroup),
+                                        "descriptors: only 5",
+                                        "environment: clear",
+                                        "session: fresh",
+                                        "init: reaper",
+                                        "on_parent_death: leave_child"};
+  std::string text;
+  for (std::string const& field : fields) text += (text.empty() ? "" : ", ") + field;
+  CHECK(to_string(all) == "{" + text + "}");
+  // A field that is set to its default is not.
+  all = {.unshare = {}, .root = cloister::Root::host(), .mounts = {}, .loopback = Loopback::up, .init = Init::none};
+  CHECK(to_string(all) == "{}");
+}

@@ -100,6 +100,40 @@ TEST_CASE("a handle that goes leaves nothing of its child") {
   }
 }
 
+TEST_CASE("what succeeds leaves errno alone, and so does the end of a handle, whatever it has to clean up") {
+  for (Kind const& kind : kinds()) {
+    CAPTURE(kind.name);
+    errno = EXDEV;
+    {
+      Child child = start_waiting(kind);
+      CHECK(errno == EXDEV);
+      (void)child.try_wait();
+      (void)child.wait_for(1ms);
+      child.kill(SIGCONT);
+      CHECK(errno == EXDEV);
+      Child other = start_exiting(kind, 7);
+      CHECK(errno == EXDEV);
+      other = std::move(child);  // kills the one
+      CHECK(errno == EXDEV);
+      (void)other.stop(1ms);
+      CHECK(errno == EXDEV);
+      other = start_exiting(kind, 7);
+      (void)other.wait();
+      CHECK(errno == EXDEV);
+      other = start_waiting(kind);
+    }  // kills the other
+    CHECK(errno == EXDEV);
+    // With descriptors, output and a large result to take care of.
+    Isolation bare = kind.isolation();
+    bare.descriptors = Descriptors::none();
+    if (kind.program)
+      (void)cloister::run(bare, Command{"sh", "-c", "cat; echo x >&2"}, {.input = std::string(100'000, 'x')});
+    else
+      (void)cloister::run(bare, [] { return std::string(100'000, 'x'); });
+    CHECK(errno == EXDEV);
+  }
+}
+
 TEST_CASE("many children at once leave nothing") {
   Unchanged const unchanged;
   std::vector<Child> children;

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <array>
 #include <atomic>
@@ -306,6 +307,38 @@ TEST_CASE("a callable that becomes a program by itself dies with the process") {
       CHECK(held.ends_within(soon));
       cloister::detail::sys::pidfd_send_signal(pidfd.get(), SIGKILL);  // for the case that it lives on
     }
+}
+
+TEST_CASE("a child whose user may queue no signals dies with the process") {
+  for (Starter const starter : starters)
+    for (Kind const& kind : kinds()) {
+      CAPTURE(kind.name);
+      CAPTURE(name_of(starter));
+      Pipe held;
+      HelperHost host{held, starter, [&] {
+                        rlimit const none{0, 0};
+                        if (::setrlimit(RLIMIT_SIGPENDING, &none) != 0) throw std::runtime_error("setrlimit");
+                        return start_waiting(kind, held.write.get());
+                      }};
+      host.kill();
+      CHECK(held.ends_within(soon));
+    }
+}
+
+TEST_CASE("a PID 1 lives on when others of its namespace send what tells it of its parent's end") {
+  SKIP_UNLESS(is_root() || user_namespaces(), "no pid namespace to be had");
+  for (Kind const& kind : callables()) {
+    if (!kind.new_pid() || kind.reaper()) continue;
+    CAPTURE(kind.name);
+    CHECK(on(Where::other_thread, [&] {
+            return cloister::run(kind.isolation(), [] {
+              pid_t const other = ::fork();
+              if (other == 0) ::_exit(::kill(1, SIGRTMAX) == 0 && ::kill(1, SIGIO) == 0 ? 0 : 1);
+              int status = -1;
+              return ::waitpid(other, &status, 0) == other && status == 0 ? 42 : 1;
+            });
+          }) == 42);
+  }
 }
 
 TEST_CASE("a callable that blocks every signal dies with the process") {

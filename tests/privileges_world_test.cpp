@@ -13,8 +13,9 @@ using namespace cloister::flags;
 using namespace test;
 using namespace std::string_literals;
 using cloister::Capabilities, cloister::Capability, cloister::ChildProcess, cloister::CloneFlags, cloister::Command,
-    cloister::Descriptors, cloister::Error, cloister::IdMap, cloister::Init, cloister::Isolation, cloister::Privileges,
-    cloister::Resource, cloister::ResourceLimit, cloister::run, cloister::SeccompFilter, cloister::Session;
+    cloister::Descriptors, cloister::Error, cloister::ExitStatus, cloister::IdMap, cloister::Init, cloister::Isolation,
+    cloister::Privileges, cloister::Resource, cloister::ResourceLimit, cloister::run, cloister::SeccompFilter,
+    cloister::Session;
 
 namespace {
 
@@ -286,8 +287,11 @@ TEST_CASE("a limit bites: files, memory, processor time") {
   CHECK(run(isolation, Command{"sh", "-c", "while :; do :; done"}).status.signal() == SIGKILL);
   isolation.privileges.limits = {{Resource::cpu, 1, 2}};
   CHECK(run(isolation, Command{"sh", "-c", "while :; do :; done"}).status.signal() == SIGXCPU);
+  TemporaryDirectory const directory;
+  std::string const file = directory / "file";
   isolation.privileges.limits = {{Resource::file_size, 4096}};
-  CHECK(run(isolation, Command{"sh", "-c", "head -c 10000 /dev/zero > $0", "/dev/full"}).status.code() == 1);
+  CHECK(run(isolation, Command{"sh", "-c", "exec head -c 10000 /dev/zero > $0", file}).status.signal() == SIGXFSZ);
+  CHECK(read_file(file).size() == 4096);
   if (address_sanitizer) SKIP("the sanitizer reserves more address space than any limit");
   isolation.privileges.limits = {{Resource::address_space, 256 << 20}};
   CHECK(run(isolation, [] {
@@ -296,6 +300,30 @@ TEST_CASE("a limit bites: files, memory, processor time") {
     std::free(memory);
     return refused;
   }));
+}
+
+TEST_CASE(
+    "a result larger than the files that a callable may write is an Error that says so, and a small one arrives") {
+  Unchanged const unchanged;
+  for (Kind const& kind : callables()) {
+    CAPTURE(kind.name);
+    Isolation const isolation = with(kind, {.limits = {{Resource::file_size, 1000}}});
+    CHECK(run(isolation, [] { return std::string(900, 'x'); }).size() == 900);
+    Error const error = caught<Error>([&] { (void)run(isolation, [] { return std::string(5000, 'x'); }); });
+    CHECK(error.step() == "write result");
+    CHECK(error.code() == std::errc::file_too_large);
+    CHECK(error.in_child());
+    // What the callable itself writes beyond it ends it, unless it is PID 1.
+    ExitStatus const status = ChildProcess{
+        isolation, [] {
+          int const fd = ::memfd_create("large", MFD_CLOEXEC);
+          std::string const text(5000, 'x');
+          while (::write(fd, text.data(), text.size()) > 0) {
+          }
+          ::_exit(7);
+        }}.wait();
+    CHECK(status == (kind.new_pid() && !kind.reaper() ? ExitStatus::exited(7) : ExitStatus::signaled(SIGXFSZ)));
+  }
 }
 
 TEST_CASE("a limit above the caller's hard one is refused before any process exists") {

@@ -41,8 +41,8 @@ enum class Init : bool { none, reaper };
 
 // What happens to the child when the caller's *process* ends, however it ends. `kill_child`: it is killed, though not when merely the
 // thread that started it ends; a main thread that leaves by pthread_exit counts as the end of the process. A set-uid program sheds
-// it. A callable that is PID 1 and was started by another thread than the main one handles SIGRTMAX for this: if it blocks that
-// signal, fills its queue of signals or becomes a program by execve, it lives on.
+// it. A callable that is PID 1 and was started by another thread than the main one handles SIGRTMAX and SIGIO for this: if it blocks
+// them or becomes a program by execve, it lives on.
 enum class ParentDeath : bool { kill_child, leave_child };
 
 // What the child sees of the caller's environment.

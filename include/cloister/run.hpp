@@ -67,28 +67,6 @@ struct Output {
 
 namespace detail {
 
-// Keeps a write to a pipe that nobody reads from killing the host: SIGPIPE is blocked in this thread, and one that a write of ours
-// raised is taken back.
-class NoSigpipe {
- public:
-  NoSigpipe() noexcept {
-    sys::sigprocmask(SIG_BLOCK, &sigpipe, &before_);
-    std::uint64_t pending = 0;
-    sys::sigpending(&pending);
-    was_pending_ = (pending & sigpipe) != 0;
-  }
-  ~NoSigpipe() {
-    if (!was_pending_) sys::take_pending_signal(&sigpipe);
-    sys::sigprocmask(SIG_SETMASK, &before_);
-  }
-  NoSigpipe(NoSigpipe const&) = delete;
-
- private:
-  static constexpr std::uint64_t sigpipe = std::uint64_t{1} << (SIGPIPE - 1);
-  std::uint64_t before_ = 0;
-  bool was_pending_ = false;
-};
-
 inline void make_nonblocking(FileDescriptor const& fd) {
   if (fd) check(sys::fcntl(fd.get(), F_SETFL, O_NONBLOCK), "fcntl", "O_NONBLOCK");
 }
@@ -111,7 +89,7 @@ inline void drain(FileDescriptor& from, std::string& to) {
 
 // Writes as much as fits now. Closes it when all is written or nobody reads any more.
 inline void feed(FileDescriptor& to, std::string_view& input) {
-  NoSigpipe const guard;
+  SuppressedSignal const no_sigpipe{SIGPIPE};
   while (to) {
     if (input.empty()) return to.reset();
     long const written = sys::write(to.get(), input.data(), input.size());

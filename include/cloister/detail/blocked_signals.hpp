@@ -1,4 +1,5 @@
-// No handler of the host may run in a process that shares its memory, or before a copy of it has its own dispositions.
+// No handler of the host may run in a process that shares its memory, or before a copy of it has its own dispositions; and no write of
+// ours may end the process.
 #pragma once
 
 #include "syscall.hpp"
@@ -18,6 +19,28 @@ class BlockedSignals {
 
  private:
   std::uint64_t before_ = 0;
+};
+
+// Keeps a write from ending the process, by SIGPIPE to a pipe that nobody reads, by SIGXFSZ beyond the limit on files, which holds for
+// memfds too: the signal is blocked in this thread, and one that a write of ours raised is taken back.
+class SuppressedSignal {
+ public:
+  explicit SuppressedSignal(int signal) noexcept : set_(std::uint64_t{1} << (signal - 1)) {
+    sys::sigprocmask(SIG_BLOCK, &set_, &before_);
+    std::uint64_t pending = 0;
+    sys::sigpending(&pending);
+    was_pending_ = (pending & set_) != 0;
+  }
+  ~SuppressedSignal() {
+    if (!was_pending_) sys::take_pending_signal(&set_);
+    sys::sigprocmask(SIG_SETMASK, &before_);
+  }
+  SuppressedSignal(SuppressedSignal const&) = delete;
+
+ private:
+  std::uint64_t set_;
+  std::uint64_t before_ = 0;
+  bool was_pending_ = false;
 };
 
 }  // namespace cloister::detail

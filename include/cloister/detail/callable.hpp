@@ -85,6 +85,7 @@ inline void send_text(ChildSide const& side, MessageKind kind, std::string_view 
   }
   int const fd = sys::memfd_create("cloister-result", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return send_failure(side, Step::memfd, fd);
+  SuppressedSignal const no_sigxfsz{SIGXFSZ};
   for (std::size_t done = 0; done < text.size();) {
     long const written = sys::write(fd, text.data() + done, text.size() - done);
     if (written <= 0) return send_failure(side, Step::write_result, written < 0 ? written : -EIO);

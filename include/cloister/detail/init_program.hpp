@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "../file_descriptor.hpp"
+#include "blocked_signals.hpp"
 #include "channel.hpp"
 #include "syscall.hpp"
 
@@ -120,7 +121,7 @@ extern __attribute__((visibility("hidden"))) unsigned char const cloister_init_p
 extern __attribute__((visibility("hidden"))) unsigned char const cloister_init_program_end[];
 }
 
-// A descriptor of the program, sealed; empty where the machine does not let memory be executed.
+// A descriptor of the program, sealed; empty where the machine does not let memory be executed, or the host is to write no files.
 inline FileDescriptor make_init_program() {
   struct {
     ::Elf64_Ehdr header;
@@ -155,6 +156,7 @@ inline FileDescriptor make_init_program() {
   if (fd == -EINVAL) fd = sys::memfd_create("cloister-init", flags);
   if (fd < 0) return {};
   FileDescriptor program = above_stdio(fd);
+  SuppressedSignal const no_sigxfsz{SIGXFSZ};
   auto const put = [&](void const* bytes, std::size_t count) {
     return sys::write(program.get(), bytes, count) == static_cast<long>(count);
   };

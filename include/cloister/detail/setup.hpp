@@ -49,11 +49,18 @@ CLOISTER_DETAIL_CHILD_SIDE inline void become_inside_ids(ChildSide const& side) 
   }
 }
 
-[[noreturn]] inline void lifeline_cut(int) noexcept { sys::exit(128 + SIGKILL); }
+// Of a PID 1 that is a callable. Others of its namespace may send the signal as well.
+inline int watched_lifeline = -1;
+inline void look_at_lifeline(int) noexcept {
+  ::pollfd lifeline{watched_lifeline, POLLIN, 0};
+  ::timespec const now{};
+  if (sys::poll(&lifeline, 1, &now) > 0 && (lifeline.revents & POLLHUP) != 0) sys::exit(128 + SIGKILL);
+}
 
 // Dies with the parent process. PR_SET_PDEATHSIG watches a thread, so it serves where that thread lives as long as the process;
 // elsewhere a pipe, whose write end closes with the process, raises a signal at its read end: SIGKILL, or to PID 1, to which such a
-// SIGKILL does nothing, SIGRTMAX with a handler. Armed last, it looks once more whether the parent is there.
+// SIGKILL does nothing, SIGRTMAX with a handler, or SIGIO where the user's queue of signals is full. Armed last, it looks once more
+// whether the parent is there.
 CLOISTER_DETAIL_CHILD_SIDE inline void die_with_parent(ChildSide const& side) noexcept {
   if (!side.plan->dies_with_parent) return;
   if (side.lifeline < 0) {
@@ -62,7 +69,11 @@ CLOISTER_DETAIL_CHILD_SIDE inline void die_with_parent(ChildSide const& side) no
     int signal = SIGKILL;
     if (side.is_init) {
       signal = kernel::signal_count;
-      if (!side.plan->reaper) sys::handle_signal(signal, lifeline_cut);
+      if (!side.plan->reaper) {
+        watched_lifeline = side.lifeline;
+        sys::handle_signal(signal, look_at_lifeline);
+        sys::handle_signal(SIGIO, look_at_lifeline);
+      }
     }
     require(side, sys::fcntl(side.lifeline, F_SETOWN, sys::getpid()), Step::parent_death);
     require(side, sys::fcntl(side.lifeline, F_SETSIG, signal), Step::parent_death);

@@ -401,6 +401,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline int sigaction(int signal, kernel::signal_actio
 inline void handle_signal(int signal, void (*handler)(int)) noexcept {
   struct ::sigaction action {};
   action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
   ::sigaction(signal, &action, nullptr);
 }
 CLOISTER_DETAIL_CHILD_SIDE inline int sigwaitinfo(std::uint64_t const* set, ::siginfo_t* info) noexcept {
