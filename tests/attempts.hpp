@@ -21,10 +21,11 @@ inline int why(long result) { return result < 0 ? errno : 0; }
 // without a meaning, so that nothing happens where they are allowed.
 inline int why(long result, int error) { return result < 0 && errno != error ? errno : 0; }
 
+using Act = std::function<int()>;
 struct Attempt {
   std::string what;
   std::set<int> refusals;
-  std::function<int()> act;
+  Act act;
 };
 
 inline cloister::Isolation untrusted() { return cloister::Isolation::untrusted(); }
@@ -36,7 +37,7 @@ inline cloister::Isolation with_capabilities() {
   box.privileges = {};
   return box;
 }
-inline int in_a_child(cloister::Isolation const& isolation, std::function<int()> const& act) {
+inline int in_a_child(cloister::Isolation const& isolation, Act const& act) {
   return cloister::run(isolation, act, {.timeout = std::chrono::seconds(30)});
 }
 

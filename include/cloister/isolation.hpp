@@ -117,10 +117,11 @@ struct Isolation {
   // /dev, 64 MiB of /tmp where nothing can be executed, no capability and no way to one, no user namespace below it, none of the
   // caller's descriptors, of its environment PATH, LANG, LC_ALL, TERM and TZ, a session without a terminal, a reaper, and a seccomp
   // filter, which one of yours replaces: it refuses what reaches out of every namespace, namely the calls of keyrings(7), sockets of
-  // vsock(7), perf_event_open(2), syslog(2) and io_uring(7), and leaves SO_LINGER without effect. It looks at the caller and its /usr now. A boundary against files,
-  // processes, networks and ids of the host; not against bugs of the kernel, not against what uses up processor and memory (see limits
-  // and cgroup), and for a callable not against what this process had in memory (what it shares, as by MAP_SHARED, stays shared), nor
-  // against a change of mode of this program's file, to which /proc/self/exe leads, where a caller that is not root owns it.
+  // vsock(7), perf_event_open(2), syslog(2) and io_uring(7), and it leaves SO_LINGER without effect. It looks at the caller and its /usr
+  // now. A boundary against files, processes, networks and ids of the host; not against bugs of the kernel, not against what uses up
+  // processor and memory (see limits and cgroup), and for a callable not against what this process had in memory (what it shares, as by
+  // MAP_SHARED, stays shared), nor against a change of mode of this program's file, to which /proc/self/exe leads, where a caller that
+  // is not root owns it.
   static Isolation untrusted();
 
   friend bool operator==(Isolation const&, Isolation const&) = default;
