@@ -592,7 +592,10 @@ class Plan {
     // They are few, and std::sort is a heavy template.
     for (std::size_t i = 1; i < kept_.size(); ++i)
       for (std::size_t j = i; j > 0 && kept_[j].as < kept_[j - 1].as; --j) std::swap(kept_[j], kept_[j - 1]);
-    kept_.erase(std::unique(kept_.begin(), kept_.end()), kept_.end());
+    std::size_t kept = 0;
+    for (Command::Kept const& each : kept_)
+      if (kept == 0 || kept_[kept - 1] != each) kept_[kept++] = each;
+    kept_.resize(kept);
     child.kept = kept_.data();
     child.kept_count = kept_.size();
     kept_copies_.resize(kept_.size());
