@@ -1,4 +1,5 @@
 // The files of a child's world: roots and mounts of every kind, and what becomes of the caller's.
+#include <elf.h>
 #include <fcntl.h>
 #include <mqueue.h>
 #include <sys/stat.h>
@@ -8,6 +9,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <climits>
+#include <cstring>
 #include <fstream>
 #include <mutex>
 #include <set>
@@ -1502,6 +1505,18 @@ class StrangersRoot : public Directory {
     make_link("link-to-a-script", "inside/../script");
     make_file("script-of-the-host", "#!/proc/self/exe --version\n", 0755);
     make_file("script-of-that", "#!\t/script-of-the-host", 0755);
+    // A program names its interpreter as well.
+    auto const [program, at] = program_and_interpreter();
+    char real[PATH_MAX];
+    if (::realpath(program.c_str() + at, real) == nullptr)
+      throw std::system_error(errno, std::system_category(), "realpath");
+    make_link("ld", real);
+    make_link("ld-host", etc + "/.." + real);
+    for (std::string const name : {"ld", "ld-host"}) {
+      std::string changed = program;
+      changed.replace(at, name.size() + 2, '/' + name + '\0');
+      make_file("program-by-" + name, changed, 0755);
+    }
   }
   Isolation world(Kind const& kind) const {
     return world_of(kind, with_system({kind.new_pid() ? Mount::proc() : Mount::bind("/proc", "/proc")}),
@@ -1509,6 +1524,19 @@ class StrangersRoot : public Directory {
   }
 
  private:
+  // A program of the system's, and where in it the name of its interpreter begins.
+  static std::pair<std::string, std::size_t> program_and_interpreter() {
+    std::string program = read_file("/bin/echo");
+    Elf64_Ehdr header;
+    std::memcpy(&header, program.data(), sizeof header);
+    for (unsigned i = 0; i < header.e_phnum; ++i) {
+      Elf64_Phdr segment;
+      std::memcpy(&segment, program.data() + header.e_phoff + i * sizeof segment, sizeof segment);
+      if (segment.p_type == PT_INTERP) return {std::move(program), segment.p_offset};
+    }
+    throw std::runtime_error("/bin/echo has no interpreter");
+  }
+
   cloister::FileDescriptor etc_ = cloister::FileDescriptor::adopt(::open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 };
 
@@ -1535,18 +1563,22 @@ TEST_CASE("a program does not start in a directory of the host's that its root d
     }
 }
 
-TEST_CASE("no program of the host's is started that the root directory leads to, nor by a script that names it") {
+TEST_CASE(
+    "no program of the host's is started that the root directory leads to, nor by a script or a program that names "
+    "it") {
   SKIP_UNLESS(can_be_privileged(), no_mounts);
   StrangersRoot const place;
   for (Kind const& kind : worlds())
     if (kind.program) {
       CAPTURE(kind.name);
-      for (char const* path : {"/script", "/script-of-a-script", "/script-of-a-link", "/link-to-a-script", "/shell"}) {
+      for (char const* path :
+           {"/script", "/script-of-a-script", "/script-of-a-link", "/link-to-a-script", "/shell", "/program-by-ld"}) {
         CAPTURE(path);
-        Command const command = path == "/shell"s ? Command{path, "-c", "echo ran"} : Command{path};
+        Command const command = path == "/shell"s ? Command{path, "-c", "echo ran"} : Command{path, "ran"};
         CHECK(contains(run(place.world(kind), command).out, "ran"));
       }
-      for (char const* path : {"/exe-of-the-host", "/program-of-the-host", "/script-of-the-host", "/script-of-that"}) {
+      for (char const* path : {"/exe-of-the-host", "/program-of-the-host", "/script-of-the-host", "/script-of-that",
+                               "/program-by-ld-host"}) {
         CAPTURE(path);
         // What the test program does, and env(1) too, if it is started after all.
         Error const error = caught<Error>([&] { (void)run(place.world(kind), Command{path, "--version"}); });
@@ -1609,9 +1641,15 @@ TEST_CASE("a program that may be executed but not read is refused in a root of i
 
 TEST_CASE("what a root directory has in the place of /proc/self/fd hides no descriptor of the host's") {
   SKIP_UNLESS(can_be_privileged(), no_mounts);
-  Directory const place;
-  ::chmod(place.path().c_str(), 0777);
-  for (char const* name : {"usr", "proc", "proc/self", "proc/self/fd", "p"}) place.make_directory(name);
+  // A directory with names in it, or a link to numbers that a proc has in another place.
+  Directory const places[2];
+  for (Directory const& place : places) {
+    ::chmod(place.path().c_str(), 0777);
+    for (char const* name : {"usr", "proc", "proc/self", "p"}) place.make_directory(name);
+  }
+  places[0].make_directory("proc/self/fd");
+  for (int fd = 0; fd < 20; ++fd) places[0].make_link("proc/self/fd/" + std::to_string(fd), "anywhere");
+  places[1].make_link("proc/self/fd", "/p/self/task");
   std::vector<Kind> const all = worlds();
   int const status = expectations([&] {
     // Where the descriptors cannot be listed all numbers below the limit are tried.
@@ -1620,16 +1658,17 @@ TEST_CASE("what a root directory has in the place of /proc/self/fd hides no desc
     int const leak = ::open("/etc", O_RDONLY | O_DIRECTORY);
     EXPECT(::dup2(leak, 200) == 200);
     refuse({{cloister::detail::sys::number::close_range, EPERM}});
-    for (Kind const& kind : all) {
-      if (!kind.new_pid()) continue;
-      about = kind.name;
-      Isolation isolation = world_of(kind, with_system({Mount::proc("/p")}), Root::directory(place.path()));
-      isolation.descriptors = Descriptors::none();
-      if (kind.program)
-        EXPECT(run(isolation, Command{"sh", "-c", "ls /p/self/fd | tr '\\n' ' '"}).out == "0 1 2 3 ");
-      else
-        EXPECT(run(isolation, [&] { return ::fcntl(leak, F_GETFD) < 0 && ::fcntl(200, F_GETFD) < 0; }));
-    }
+    for (Kind const& kind : all)
+      for (Directory const& place : places) {
+        if (!kind.new_pid()) continue;
+        about = kind.name + (&place == places ? ", a directory" : ", a link");
+        Isolation isolation = world_of(kind, with_system({Mount::proc("/p")}), Root::directory(place.path()));
+        isolation.descriptors = Descriptors::none();
+        if (kind.program)
+          EXPECT(run(isolation, Command{"sh", "-c", "ls /p/self/fd | tr '\\n' ' '"}).out == "0 1 2 3 ");
+        else
+          EXPECT(run(isolation, [&] { return ::fcntl(leak, F_GETFD) < 0 && ::fcntl(200, F_GETFD) < 0; }));
+      }
   });
   CHECK(status == 0);
 }
