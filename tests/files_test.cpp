@@ -1,4 +1,5 @@
 // The files of a child's world: roots and mounts of every kind, and what becomes of the caller's.
+#include <elf.h>
 #include <fcntl.h>
 #include <mqueue.h>
 #include <sys/stat.h>
@@ -8,6 +9,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <climits>
+#include <cstring>
 #include <fstream>
 #include <mutex>
 #include <set>
@@ -1476,4 +1479,196 @@ TEST_CASE("one description gives many children, one after another and at once") 
     });
   for (std::thread& thread : threads) thread.join();
   CHECK(good.load() == 40);
+}
+
+// --- A root directory that a stranger has filled
+
+namespace {
+
+// It has a proc of its own, through whose links the host could be reached until the program has begun.
+class StrangersRoot : public Directory {
+ public:
+  StrangersRoot() {
+    ::chmod(path().c_str(), 0777);
+    for (char const* name : {"proc", "usr", "inside"}) make_directory(name);
+    make_directory("marks", 0777);
+    make_link("to-inside", "/inside");
+    make_link("climbing", "../../../inside");
+    std::string const etc = "/proc/self/fd/" + std::to_string(etc_.get());
+    make_link("etc-of-the-host", etc);
+    make_link("exe-of-the-host", "/proc/self/exe");
+    make_link("program-of-the-host", etc + "/../usr/bin/env");
+    make_file("script", "#!/bin/sh\necho ran $0\n", 0755);
+    make_file("script-of-a-script", "#! /script \t-x\n", 0755);
+    make_link("shell", "bin/sh");
+    make_file("script-of-a-link", "#!/shell\necho ran $0\n", 0755);
+    make_link("link-to-a-script", "inside/../script");
+    make_file("script-of-the-host", "#!/proc/self/exe --version\n", 0755);
+    make_file("script-of-that", "#!\t/script-of-the-host", 0755);
+    // A program names its interpreter as well.
+    auto const [program, at] = program_and_interpreter();
+    char real[PATH_MAX];
+    if (::realpath(program.c_str() + at, real) == nullptr)
+      throw std::system_error(errno, std::system_category(), "realpath");
+    make_link("ld", real);
+    make_link("ld-host", etc + "/.." + real);
+    for (std::string const name : {"ld", "ld-host"}) {
+      std::string changed = program;
+      changed.replace(at, name.size() + 2, '/' + name + '\0');
+      make_file("program-by-" + name, changed, 0755);
+    }
+  }
+  Isolation world(Kind const& kind) const {
+    return world_of(kind, with_system({kind.new_pid() ? Mount::proc() : Mount::bind("/proc", "/proc")}),
+                    Root::directory(path()));
+  }
+
+ private:
+  // A program of the system's, and where in it the name of its interpreter begins.
+  static std::pair<std::string, std::size_t> program_and_interpreter() {
+    std::string program = read_file("/bin/echo");
+    Elf64_Ehdr header;
+    std::memcpy(&header, program.data(), sizeof header);
+    for (unsigned i = 0; i < header.e_phnum; ++i) {
+      Elf64_Phdr segment;
+      std::memcpy(&segment, program.data() + header.e_phoff + i * sizeof segment, sizeof segment);
+      if (segment.p_type == PT_INTERP) return {std::move(program), segment.p_offset};
+    }
+    throw std::runtime_error("/bin/echo has no interpreter");
+  }
+
+  cloister::FileDescriptor etc_ = cloister::FileDescriptor::adopt(::open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+};
+
+}  // namespace
+
+TEST_CASE("a program does not start in a directory of the host's that its root directory leads to") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  StrangersRoot const place;
+  for (Kind const& kind : worlds())
+    if (kind.program) {
+      CAPTURE(kind.name);
+      Command const look{"sh", "-c", "touch /marks/started; pwd -P"};
+      for (char const* within : {"/inside", "/to-inside", "/climbing", "climbing/../to-inside"})
+        CHECK(run(place.world(kind), look.cwd(within)).out == "/inside\n");
+      CHECK(::unlink((place / "marks/started").c_str()) == 0);
+
+      Error const error = caught<Error>([&] { (void)run(place.world(kind), look.cwd("/etc-of-the-host")); });
+      CHECK(error.step() == "chdir");
+      CHECK(error.code().value() == ELOOP);
+      CHECK(error.in_child());
+      CHECK(contains(error.what(), "/etc-of-the-host"));
+      CHECK(contains(error.what(), "leads through a link of a proc"));
+      CHECK(names(place / "marks") == "");
+    }
+}
+
+TEST_CASE(
+    "no program of the host's is started that the root directory leads to, nor by a script or a program that names "
+    "it") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  StrangersRoot const place;
+  for (Kind const& kind : worlds())
+    if (kind.program) {
+      CAPTURE(kind.name);
+      for (char const* path :
+           {"/script", "/script-of-a-script", "/script-of-a-link", "/link-to-a-script", "/shell", "/program-by-ld"}) {
+        CAPTURE(path);
+        Command const command = path == "/shell"s ? Command{path, "-c", "echo ran"} : Command{path, "ran"};
+        CHECK(contains(run(place.world(kind), command).out, "ran"));
+      }
+      for (char const* path : {"/exe-of-the-host", "/program-of-the-host", "/script-of-the-host", "/script-of-that",
+                               "/program-by-ld-host"}) {
+        CAPTURE(path);
+        // What the test program does, and env(1) too, if it is started after all.
+        Error const error = caught<Error>([&] { (void)run(place.world(kind), Command{path, "--version"}); });
+        CHECK(error.step() == "execve");
+        CHECK(error.code().value() == ELOOP);
+        CHECK(error.in_child());
+        CHECK(contains(error.what(), path));
+        CHECK(contains(error.what(), "leads through a link of a proc"));
+      }
+    }
+}
+
+TEST_CASE("scripts name one another as deep as the kernel goes, and in circles they are an Error") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  Directory const place;
+  for (int i = 1; i <= 7; ++i) {
+    std::string const next = i == 1 ? "/bin/echo" : "/script-" + std::to_string(i - 1);
+    place.make_file("script-" + std::to_string(i), "#!" + next + "\n", 0755);
+  }
+  place.make_file("circle", "#!/circle\n", 0755);
+  place.make_directory("usr");
+  ::chmod(place.path().c_str(), 0777);
+  for (Kind const& kind : worlds())
+    if (kind.program) {
+      CAPTURE(kind.name);
+      Isolation const isolation = world_of(kind, with_system({}), Root::directory(place.path()));
+      auto const result = [&](std::string const& path) {
+        try {
+          return run(isolation, Command{path}).status.code().value_or(-1);
+        } catch (Error const& error) {
+          return error.step() == "execve" ? error.code().value() : -2;
+        }
+      };
+      for (int depth = 1; depth <= 5; ++depth) CHECK(result("/script-" + std::to_string(depth)) == 0);
+      CHECK(result("/script-6") == ELOOP);
+      CHECK(result("/script-7") == ELOOP);
+      CHECK(result("/circle") == ELOOP);
+    }
+}
+
+TEST_CASE("a program that may be executed but not read is refused in a root of its own, and works on the host's") {
+  SKIP_UNLESS(is_root() && user_namespaces(), "needs root, to have a file that others may not read");
+  Directory const place;
+  ::chmod(place.path().c_str(), 0777);
+  place.make_directory("usr");
+  std::string const program = place.make_file("program", read_file("/bin/true"), 0711);
+  for (Init const init : {Init::none, Init::reaper}) {
+    CAPTURE(init);
+    Isolation isolation{.unshare = user | mnt | pid, .ids = IdMap::ranges({{1, 65534}}, {{1, 65534}}), .init = init};
+    CHECK(run(isolation, [&] { return opening(program, O_RDONLY); }) == EACCES);
+    CHECK(run(isolation, Command{program}).status.success());
+    isolation.root = Root::directory(place.path());
+    isolation.mounts = with_system({});
+    Error const error = caught<Error>([&] { (void)run(isolation, Command{"/program"}); });
+    CHECK(error.step() == "execve");
+    CHECK(error.code().value() == EPERM);
+    CHECK(contains(error.what(), "a program must be one that the child may read"));
+  }
+}
+
+TEST_CASE("what a root directory has in the place of /proc/self/fd hides no descriptor of the host's") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  // A directory with names in it, or a link to numbers that a proc has in another place.
+  Directory const places[2];
+  for (Directory const& place : places) {
+    ::chmod(place.path().c_str(), 0777);
+    for (char const* name : {"usr", "proc", "proc/self", "p"}) place.make_directory(name);
+  }
+  places[0].make_directory("proc/self/fd");
+  for (int fd = 0; fd < 20; ++fd) places[0].make_link("proc/self/fd/" + std::to_string(fd), "anywhere");
+  places[1].make_link("proc/self/fd", "/p/self/task");
+  std::vector<Kind> const all = worlds();
+  int const status = expectations([&] {
+    // Where the descriptors cannot be listed all numbers below the limit are tried.
+    rlimit const few{256, 256};
+    EXPECT(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+    int const leak = ::open("/etc", O_RDONLY | O_DIRECTORY);
+    EXPECT(::dup2(leak, 200) == 200);
+    refuse({{cloister::detail::sys::number::close_range, EPERM}});
+    for (Kind const& kind : all)
+      for (Directory const& place : places) {
+        if (!kind.new_pid()) continue;
+        about = kind.name + (&place == places ? ", a directory" : ", a link");
+        Isolation isolation = world_of(kind, with_system({Mount::proc("/p")}), Root::directory(place.path()));
+        isolation.descriptors = Descriptors::none();
+        if (kind.program)
+          EXPECT(run(isolation, Command{"sh", "-c", "ls /p/self/fd | tr '\\n' ' '"}).out == "0 1 2 3 ");
+        else
+          EXPECT(run(isolation, [&] { return ::fcntl(leak, F_GETFD) < 0 && ::fcntl(200, F_GETFD) < 0; }));
+      }
+  });
+  CHECK(status == 0);
 }

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "kinds.hpp"
+#include "refusal.hpp"
 
 using namespace std::chrono_literals;
 using namespace cloister::flags;
@@ -416,4 +417,109 @@ TEST_CASE("a thread with a pending cancellation starts a child and waits for it"
     }
   });
   CHECK(status == 0);
+}
+
+// --- Threads
+
+namespace {
+
+// Each thread from now on, also those that the library starts, loses its variables with its end: they lie on its stack,
+// and of so large ones glibc keeps none for the next thread.
+bool variables_end_with_their_thread() {
+  pthread_attr_t attributes;
+  return ::pthread_attr_init(&attributes) == 0 && ::pthread_attr_setstacksize(&attributes, 64 << 20) == 0 &&
+         ::pthread_setattr_default_np(&attributes) == 0;
+}
+void no_core() {
+  rlimit const none{0, 0};
+  ::setrlimit(RLIMIT_CORE, &none);
+}
+int programs_of_another_thread(std::vector<Refusal> const& refusals) {
+  std::vector<Kind> const some = programs();
+  return expectations([&] {
+    no_core();
+    EXPECT(variables_end_with_their_thread());
+    refuse(refusals);
+    for (int round = 0; round < 3; ++round)
+      for (Kind const& kind : some) {
+        about = kind.name;
+        try {
+          EXPECT(on(Where::other_thread, [&] { return answer(kind); }) == 42);
+        } catch (std::exception const& error) {
+          expect(false, error.what(), __FILE__, __LINE__);
+        }
+      }
+  });
+}
+
+}  // namespace
+
+TEST_CASE("a program that another thread starts finds its stack protector where no thread has ended") {
+#if defined(__SSP_STRONG__) || defined(__SSP_ALL__)
+  CHECK(programs_of_another_thread({}) == 0);
+#else
+  SKIP("needs -fstack-protector-strong");
+#endif
+}
+
+TEST_CASE("a program that another thread starts finds an errno where no thread has ended") {
+  // By the C library's clone, which knows it.
+  CHECK(programs_of_another_thread({{cloister::detail::sys::number::clone3, ENOSYS}}) == 0);
+}
+
+// --- Killed on the way
+
+TEST_CASE("an init that is killed when it starts the program is the end of the start") {
+  SKIP_UNLESS(user_namespaces(), "no user namespaces");
+  for (Where const where : everywhere) {
+    CAPTURE(name_of(where));
+    int const status = expectations([&] {
+      no_core();
+      // A start that hangs has every signal blocked: no alarm ends it.
+      std::thread([] {
+        std::this_thread::sleep_for(20s);
+        ::kill(::getpid(), SIGKILL);
+      }).detach();
+      // By its flags, which begin with CLONE_VM and CLONE_CHILD_CLEARTID and are less than any namespace's.
+      constexpr std::uint32_t first = 0x200100, last = 0x3001ff;
+      refuse({{cloister::detail::sys::number::clone3, ENOSYS}, {SYS_clone, 0, first, 0, last, true}});
+      Unchanged unchanged;
+      try {
+        (void)on(where, [] { return cloister::run(Isolation::untrusted(), Command{"true"}, {.timeout = 10s}); });
+        expect(false, "an exception is thrown", __FILE__, __LINE__);
+      } catch (cloister::ChildDied const& died) {
+        EXPECT(died.status().signal() == SIGSYS);
+      }
+      EXPECT(unchanged.changes() == "");
+    });
+    CHECK(status == 0);
+  }
+}
+
+TEST_CASE("a program that is killed before it has begun is no program that ran") {
+  SKIP_UNLESS(user_namespaces(), "no user namespaces");
+  for (cloister::Init const init : {cloister::Init::none, cloister::Init::reaper})
+    for (long const call : {long{SYS_pivot_root}, long{SYS_sethostname}, long{SYS_fchdir}}) {
+      CAPTURE(init);
+      CAPTURE(call);
+      int const status = expectations([&] {
+        no_core();
+        Isolation isolation = Isolation::untrusted();
+        isolation.init = init;
+        isolation.hostname = "box";
+        refuse({killing(call)});
+        for (Where const where : everywhere) {
+          about = name_of(where);
+          Unchanged unchanged;
+          try {
+            on(where, [&] { (void)ChildProcess{isolation, Command{"true"}}; });
+            expect(false, "an exception is thrown", __FILE__, __LINE__);
+          } catch (cloister::ChildDied const& died) {
+            EXPECT(died.status().signal() == SIGSYS);
+          }
+          EXPECT(unchanged.changes() == "");
+        }
+      });
+      CHECK(status == 0);
+    }
 }

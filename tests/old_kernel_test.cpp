@@ -196,3 +196,32 @@ TEST_CASE("a filter that forbids unshare with EPERM is named beside what was to 
           EXPECT(unchanged.changes() == "");
         }) == 0);
 }
+
+TEST_CASE("where a file of memory may not be executed the first program under a reaper works, and each after it") {
+  SKIP_UNLESS(user_namespaces(), "no user namespaces");
+  for (int const error : {EACCES, EPERM, ENOSYS, ENOMEM}) {  // the last may pass, and is not remembered
+    CAPTURE(error);
+    int const status = expectations([&] {
+      refuse({{SYS_execveat, error}});
+      cloister::Command const command =
+          cloister::Command{"sh", "-c", "read line; echo $$ $line; readlink /proc/self/fd/7 >&2; pwd"}
+              .cwd("/usr")
+              .keep_fd(1, 7);
+      for (int round = 1; round <= 2; ++round)
+        for (Where const where : everywhere) {
+          about = std::to_string(round) + name_of(where);
+          Unchanged const unchanged;
+          try {
+            auto const output =
+                on(where, [&] { return run(cloister::Isolation::untrusted(), command, {.input = "input\n"}); });
+            EXPECT(output.status.success());
+            EXPECT(output.out == "2 input\n/usr\n");
+            EXPECT(output.err == test::detail::link_target("/proc/self/fd/1") + "\n");
+          } catch (std::exception const& thrown) {
+            expect(false, thrown.what(), __FILE__, __LINE__);
+          }
+        }
+    });
+    CHECK(status == 0);
+  }
+}

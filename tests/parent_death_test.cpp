@@ -385,3 +385,46 @@ TEST_CASE("a kept descriptor takes nothing's place by which a program under a re
     }
   }
 }
+
+TEST_CASE("a callable under a reaper that fills its queue of signals dies with the process") {
+  std::vector<std::pair<std::string, Isolation>> descriptions;
+  for (Kind const& kind : callables())
+    if (kind.reaper()) descriptions.emplace_back(kind.name, kind.isolation());
+  if (user_namespaces()) descriptions.emplace_back("untrusted", Isolation::untrusted());
+  SKIP_UNLESS(!descriptions.empty(), "no pid namespaces");
+  for (Starter const starter : starters)
+    for (auto& description : descriptions) {
+      CAPTURE(description.first);
+      CAPTURE(name_of(starter));
+      Pipe held, numbers, ready;
+      Isolation& isolation = description.second;
+      isolation.descriptors = cloister::Descriptors::only({held.write.get(), ready.write.get()});
+      HelperHost host{held, starter, [&] {
+                        // The queue is the user's, who has other processes too.
+                        rlimit const few{64, 64};
+                        ::setrlimit(RLIMIT_SIGPENDING, &few);
+                        int const end = ready.write.get();
+                        Child child =
+                            ChildProcess{isolation, [end] {
+                                           sigset_t all;
+                                           ::sigfillset(&all);
+                                           ::sigprocmask(SIG_SETMASK, &all, nullptr);
+                                           int count = 0;
+                                           while (count < 10'000 && ::sigqueue(::getpid(), SIGRTMIN + 1, {}) == 0)
+                                             ++count;
+                                           (void)!::write(end, count < 10'000 && errno == EAGAIN ? "+" : "-", 1);
+                                           for (;;) ::pause();
+                                         }};
+                        char byte = 0;
+                        if (::read(ready.read.get(), &byte, 1) != 1 || byte != '+')
+                          throw std::runtime_error("the queue is not full");
+                        send_pid(numbers, child);
+                        return child;
+                      }};
+      FileDescriptor const pidfd = receive_pid(numbers);
+      CHECK_FALSE(held.ends_within(0ms));
+      host.kill();
+      CHECK(held.ends_within(soon));
+      cloister::detail::sys::pidfd_send_signal(pidfd.get(), SIGKILL);
+    }
+}

@@ -498,3 +498,34 @@ TEST_CASE("a fresh session has a session keyring of its own") {
   }
   CHECK(keyring() == own);
 }
+
+// --- Filters that reach into the start
+
+TEST_CASE("a filter that kills at the execve itself is the program's end, and no failed start") {
+  for (Kind const& kind : programs()) {
+    CAPTURE(kind.name);
+    Isolation isolation = with(kind, {.no_new_privs = true,
+                                      .limits = {{Resource::core, 0}},
+                                      .seccomp = SeccompFilter({
+                                          BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                                          BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execve, 0, 1),
+                                          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                                          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+                                      })});
+    for (Where const where : everywhere) {
+      CAPTURE(name_of(where));
+      CHECK(on(where, [&] { return run(isolation, Command{"true"}); }).status.signal() == SIGSYS);
+    }
+  }
+}
+
+TEST_CASE("a filter that refuses to change the signal mask leaves no signal blocked") {
+  for (Kind const& kind : kinds()) {
+    CAPTURE(kind.name);
+    Isolation const isolation = with(kind, {.no_new_privs = true, .seccomp = refusing(SYS_rt_sigprocmask, EPERM)});
+    for (Where const where : everywhere) {
+      CAPTURE(name_of(where));
+      CHECK(on(where, [&] { return status_in(kind, isolation); }).at("SigBlk") == "0000000000000000");
+    }
+  }
+}

@@ -36,7 +36,9 @@ struct Refusal {
   std::optional<std::uint32_t> argument{};  // only where one argument has this value
   unsigned index = 0;                       // the argument's
   std::optional<std::uint32_t> last{};      // or any value from that one to this one
+  bool kills = false;                       // the caller, with SIGSYS, in place of the error
 };
+inline Refusal killing(long call) { return {call, 0, {}, 0, {}, true}; }
 
 // From now on, in this thread and all it starts, the kernel refuses these.
 inline void refuse(std::vector<Refusal> const& refusals) {
@@ -60,7 +62,8 @@ inline void refuse(std::vector<Refusal> const& refusals) {
       program.push_back(pass(BPF_JGE, *one.argument, 2));
       program.push_back(BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, one.last.value_or(*one.argument), 1, 0));
     }
-    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(one.error)));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, one.kills ? SECCOMP_RET_KILL_PROCESS
+                                                          : SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(one.error)));
   }
   program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
   sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};

@@ -442,3 +442,26 @@ TEST_CASE("one description and one command serve many children, from many thread
   for (std::thread& thread : threads) thread.join();
   for (std::size_t i = 0; i < outputs.size(); ++i) CHECK(outputs[i] == std::to_string(i) + "a\n");
 }
+
+TEST_CASE("a kept descriptor may have any number, and the right program runs, also under a reaper") {
+  for (Kind const& kind : programs())
+    for (char const* file :
+         {"/bin/true", "/etc/passwd"}) {  // one that could be taken for a program, and one that could not
+      CAPTURE(kind.name);
+      CAPTURE(file);
+      auto const kept = cloister::FileDescriptor::adopt(::open(file, O_RDONLY | O_CLOEXEC));
+      REQUIRE(kept);
+      struct stat wanted {};
+      REQUIRE(::fstat(kept.get(), &wanted) == 0);
+      std::string const number = kind.new_pid() ? kind.reaper() ? "2" : "1" : "";
+      for (int as = 3; as <= 20; ++as) {
+        CAPTURE(as);
+        Output const output = run(kind.isolation(), shell(std::string(kind.new_pid() ? "echo $$; " : "echo; ") +
+                                                          "exec stat -L -c %i /proc/self/fd/" + std::to_string(as))
+                                                        .keep_fd(kept.get(), as));
+        CHECK(output.status.success());
+        CHECK(output.err == "");
+        CHECK(output.out == number + "\n" + std::to_string(wanted.st_ino) + "\n");
+      }
+    }
+}

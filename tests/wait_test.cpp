@@ -1,4 +1,5 @@
 // Waiting by a pidfd: deadlines, and how a child ended.
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -172,4 +173,43 @@ TEST_CASE("poll_until goes on through signals until its deadline") {
     rain.join();
   });
   CHECK(status == 0);
+}
+
+TEST_CASE("a pidfd that somebody has made non-blocking is waited for as well, and leaves no zombie") {
+  for (Kind const& kind : kinds()) {
+    CAPTURE(kind.name);
+    Unchanged const unchanged;
+    auto const start = [&](std::chrono::milliseconds pause) -> Child {
+      if (!kind.program)
+        return ChildProcess{kind.isolation(), [pause] {
+                              std::this_thread::sleep_for(pause);
+                              ::_exit(7);
+                            }};
+      return ChildProcess{kind.isolation(),
+                          Command{"sh", "-c", "sleep 0." + std::to_string(pause.count()) + "; exit 7"}};
+    };
+    auto const make_non_blocking = [](Child const& child) {
+      REQUIRE(::fcntl(child.pidfd(), F_SETFL, O_NONBLOCK) == 0);  // as an event loop may, of all that it polls
+    };
+    {
+      Child child = start(100ms);
+      make_non_blocking(child);
+      CHECK(child.wait() == ExitStatus::exited(7));
+      CHECK(child.wait() == ExitStatus::exited(7));
+    }
+    {
+      Child child = start(100ms);
+      make_non_blocking(child);
+      CHECK(child.wait_for(10s) == ExitStatus::exited(7));
+    }
+    {
+      Child child = start_waiting(kind);
+      make_non_blocking(child);
+      CHECK_FALSE(child.wait_for(1ms));
+      child.kill(SIGKILL);
+      CHECK(child.wait() == ExitStatus::signaled(SIGKILL));
+    }
+    Child abandoned = start_waiting(kind);
+    make_non_blocking(abandoned);
+  }
 }

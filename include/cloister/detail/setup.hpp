@@ -3,6 +3,7 @@
 #pragma once
 
 #include <dirent.h>
+#include <elf.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -124,29 +125,30 @@ CLOISTER_DETAIL_CHILD_SIDE inline void make_world(ChildSide const& side) noexcep
 // --- descriptors
 
 // Calls `visit(side, fd)` for every open descriptor above 2: by /proc where it is there, else by trying every number. A root directory
-// may have something else in that place.
+// may have something else in that place, or a link to other numbers of a proc: what lists us has a link under the number that we list by.
 template <class Visit>
 CLOISTER_DETAIL_CHILD_SIDE inline void for_each_descriptor(ChildSide const& side, Visit visit) noexcept {
   int const directory = sys::openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   struct ::statfs facts {};
-  if (directory < 0 || sys::fstatfs(directory, &facts) < 0 || facts.f_type != kernel::proc_super_magic) {
-    if (directory >= 0) sys::close(directory);
-    ::rlimit limit{};
-    sys::getrlimit(RLIMIT_NOFILE, &limit);
-    for (int fd = 3; static_cast<::rlim_t>(fd) < limit.rlim_cur; ++fd) visit(side, fd);
-    return;
-  }
+  bool const is_proc = directory >= 0 && sys::fstatfs(directory, &facts) == 0 && facts.f_type == kernel::proc_super_magic;
+  bool lists_us = false;
   alignas(::dirent64) char buffer[2048];
-  for (long size; (size = sys::getdents64(directory, buffer, sizeof buffer)) > 0;)
+  for (long size; is_proc && (size = sys::getdents64(directory, buffer, sizeof buffer)) > 0;)
     for (long at = 0; at < size;) {
       auto const* entry = reinterpret_cast<::dirent64 const*>(buffer + at);
       at += entry->d_reclen;
       int fd = 0;
       char const* digit = entry->d_name;
       for (; *digit >= '0' && *digit <= '9'; ++digit) fd = fd * 10 + (*digit - '0');
+      char target;
+      if (*digit == '\0' && fd == directory) lists_us = sys::readlinkat(directory, entry->d_name, &target, 1) > 0;
       if (*digit == '\0' && fd > 2 && fd != directory) visit(side, fd);
     }
-  sys::close(directory);
+  if (directory >= 0) sys::close(directory);
+  if (lists_us) return;
+  ::rlimit limit{};
+  sys::getrlimit(RLIMIT_NOFILE, &limit);
+  for (int fd = 3; static_cast<::rlim_t>(fd) < limit.rlim_cur; ++fd) visit(side, fd);
 }
 
 // close_range with CLOSE_RANGE_CLOEXEC is Linux 5.11, close_range itself 5.9.
@@ -258,16 +260,33 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
 // --- the program
 
 // A root directory may be a stranger's, and until the execve /proc/self leads from it to the host: /proc/self/exe to the host's program,
-// /proc/self/fd to what the host has open. So neither the program, nor the interpreter that a script names, nor the directory to start
-// in may be reached through such a link. What is looked at here is looked up again by execve: it is a matter of who else may change the
-// directory meanwhile.
+// /proc/self/fd to what the host has open. So neither the program, nor the interpreter that a script or a program names, nor the
+// directory to start in may be reached through such a link. What is looked at here is looked up again by execve: it is a matter of who
+// else may change the directory meanwhile.
 CLOISTER_DETAIL_CHILD_SIDE inline int open_without_proc_links(char const* path, std::uint64_t flags) noexcept {
   kernel::open_how const how{flags | O_CLOEXEC, 0, kernel::resolve_no_magiclinks};
   return sys::openat2(AT_FDCWD, path, &how);
 }
+// The name that an ELF program gives its interpreter; empty if it has none, or is one that the kernel does not take.
+template <class Header, class Segment, std::size_t Size>
+CLOISTER_DETAIL_CHILD_SIDE inline void read_interpreter(int fd, char (&name)[Size]) noexcept {
+  name[0] = '\0';
+  Header header;
+  if (sys::pread(fd, &header, sizeof header, 0) != sizeof header) return;
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    Segment segment;
+    auto const at = static_cast<long>(header.e_phoff + i * sizeof segment);
+    if (sys::pread(fd, &segment, sizeof segment, at) != sizeof segment) return;
+    if (segment.p_type != PT_INTERP) continue;
+    std::size_t const wanted = segment.p_filesz < Size ? segment.p_filesz : Size - 1;
+    long const size = sys::pread(fd, name, wanted, static_cast<long>(segment.p_offset));
+    name[size < 0 ? 0 : size] = '\0';
+    return;
+  }
+}
 CLOISTER_DETAIL_CHILD_SIDE inline long check_program(char const* path) noexcept {
-  char script[256 + 1];  // what the kernel reads of one
-  for (int depth = 0; depth < 6; ++depth) {  // and so deep it goes, less one
+  char text[4096 + 1];  // the longest name of an interpreter, PATH_MAX
+  for (int depth = 0; depth < 6; ++depth) {  // as deep as the kernel goes: five scripts and a program
     int fd = open_without_proc_links(path, O_PATH);
     if (fd < 0) return fd;
     struct ::statx facts;
@@ -276,11 +295,24 @@ CLOISTER_DETAIL_CHILD_SIDE inline long check_program(char const* path) noexcept 
     if (looked < 0 || !S_ISREG(facts.stx_mode)) return looked < 0 ? looked : -EACCES;
     fd = open_without_proc_links(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return fd == -EACCES ? -EPERM : fd;  // the kernel would read it all the same
-    long const size = sys::read(fd, script, sizeof script - 1);
+    long const size = sys::read(fd, text, 256);      // what the kernel reads of a script
+    bool const script = size >= 3 && text[0] == '#' && text[1] == '!';
+    if (!script) {
+      bool const elf = size > EI_CLASS && text[0] == ELFMAG0 && text[1] == ELFMAG1 && text[2] == ELFMAG2 && text[3] == ELFMAG3;
+      char const elf_class = text[EI_CLASS];
+      text[0] = '\0';
+      if (elf && elf_class == ELFCLASS64) read_interpreter<::Elf64_Ehdr, ::Elf64_Phdr>(fd, text);
+      if (elf && elf_class == ELFCLASS32) read_interpreter<::Elf32_Ehdr, ::Elf32_Phdr>(fd, text);
+    }
     sys::close(fd);
-    if (size < 3 || script[0] != '#' || script[1] != '!') return size < 0 ? size : 0;
-    script[size] = '\0';
-    char* begin = script + 2;
+    if (size < 0) return size;
+    if (!script) {
+      int const interpreter = text[0] != '\0' ? open_without_proc_links(text, O_PATH) : 0;
+      if (interpreter > 0) sys::close(interpreter);
+      return interpreter;
+    }
+    text[size] = '\0';
+    char* begin = text + 2;
     while (*begin == ' ' || *begin == '\t') ++begin;
     char* end = begin;
     while (*end != '\0' && *end != ' ' && *end != '\t' && *end != '\n') ++end;
