@@ -3,12 +3,12 @@
 #pragma once
 
 #include <dirent.h>
-#include <elf.h>
 #include <signal.h>
 #include <sys/resource.h>
 
 #include "../loopback.hpp"
 #include "files.hpp"
+#include "program_path.hpp"
 
 namespace cloister::detail {
 
@@ -255,86 +255,6 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
     require(side, result, Step::keep_fd, kept.fd);
   }
   if (!program) close_all_others(side);
-}
-
-// --- the program
-
-// A root directory may be a stranger's, and until the execve /proc/self leads from it to the host: /proc/self/exe to the host's program,
-// /proc/self/fd to what the host has open. So neither the program, nor the interpreter that a script or a program names, nor the
-// directory to start in may be reached through such a link. What is looked at here is looked up again by execve: it is a matter of who
-// else may change the directory meanwhile.
-CLOISTER_DETAIL_CHILD_SIDE inline int open_without_proc_links(char const* path, std::uint64_t flags) noexcept {
-  kernel::open_how const how{flags | O_CLOEXEC, 0, kernel::resolve_no_magiclinks};
-  return sys::openat2(AT_FDCWD, path, &how);
-}
-// The name that an ELF program gives its interpreter; empty if it has none, or is one that the kernel does not take.
-template <class Header, class Segment, std::size_t Size>
-CLOISTER_DETAIL_CHILD_SIDE inline void read_interpreter(int fd, char (&name)[Size]) noexcept {
-  name[0] = '\0';
-  Header header;
-  if (sys::pread(fd, &header, sizeof header, 0) != sizeof header) return;
-  for (unsigned i = 0; i < header.e_phnum; ++i) {
-    Segment segment;
-    auto const at = static_cast<long>(header.e_phoff + i * sizeof segment);
-    if (sys::pread(fd, &segment, sizeof segment, at) != sizeof segment) return;
-    if (segment.p_type != PT_INTERP) continue;
-    std::size_t const wanted = segment.p_filesz < Size ? segment.p_filesz : Size - 1;
-    long const size = sys::pread(fd, name, wanted, static_cast<long>(segment.p_offset));
-    name[size < 0 ? 0 : size] = '\0';
-    return;
-  }
-}
-CLOISTER_DETAIL_CHILD_SIDE inline long check_program(char const* path) noexcept {
-  char text[4096 + 1];  // the longest name of an interpreter, PATH_MAX
-  for (int depth = 0; depth < 6; ++depth) {  // as deep as the kernel goes: five scripts and a program
-    int fd = open_without_proc_links(path, O_PATH);
-    if (fd < 0) return fd;
-    struct ::statx facts;
-    int const looked = sys::statx_fd(fd, &facts);
-    sys::close(fd);
-    if (looked < 0 || !S_ISREG(facts.stx_mode)) return looked < 0 ? looked : -EACCES;
-    fd = open_without_proc_links(path, O_RDONLY | O_NONBLOCK);
-    if (fd < 0) return fd == -EACCES ? -EPERM : fd;  // the kernel would read it all the same
-    long const size = sys::read(fd, text, 256);      // what the kernel reads of a script
-    bool const script = size >= 3 && text[0] == '#' && text[1] == '!';
-    if (!script) {
-      bool const elf = size > EI_CLASS && text[0] == ELFMAG0 && text[1] == ELFMAG1 && text[2] == ELFMAG2 && text[3] == ELFMAG3;
-      char const elf_class = text[EI_CLASS];
-      text[0] = '\0';
-      if (elf && elf_class == ELFCLASS64) read_interpreter<::Elf64_Ehdr, ::Elf64_Phdr>(fd, text);
-      if (elf && elf_class == ELFCLASS32) read_interpreter<::Elf32_Ehdr, ::Elf32_Phdr>(fd, text);
-    }
-    sys::close(fd);
-    if (size < 0) return size;
-    if (!script) {
-      int const interpreter = text[0] != '\0' ? open_without_proc_links(text, O_PATH) : 0;
-      if (interpreter > 0) sys::close(interpreter);
-      return interpreter;
-    }
-    text[size] = '\0';
-    char* begin = text + 2;
-    while (*begin == ' ' || *begin == '\t') ++begin;
-    char* end = begin;
-    while (*end != '\0' && *end != ' ' && *end != '\t' && *end != '\n') ++end;
-    *end = '\0';
-    path = begin;
-  }
-  return -ELOOP;
-}
-CLOISTER_DETAIL_CHILD_SIDE inline void check_programs(ChildSide const& side) noexcept {
-  for (char const* const* path = side.plan->candidates; *path != nullptr; ++path) {
-    long const result = check_program(*path);
-    bool const is_for_execve_to_say = result == -ENOENT || result == -ENOTDIR || result == -EACCES;
-    require(side, is_for_execve_to_say ? 0 : result, Step::execve);
-  }
-}
-CLOISTER_DETAIL_CHILD_SIDE inline void enter_directory(ChildSide const& side) noexcept {
-  char const* const path = side.plan->directory;
-  if (!side.plan->files.own_root) return require(side, sys::chdir(path), Step::chdir);
-  int const fd = open_without_proc_links(path, O_PATH | O_DIRECTORY);
-  require(side, fd, Step::chdir);
-  require(side, sys::fchdir(fd), Step::chdir);
-  sys::close(fd);
 }
 
 // --- privileges
