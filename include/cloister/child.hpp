@@ -59,7 +59,7 @@ class [[nodiscard]] Child {
     return *state_.status;
   }
   // The status if it has ended, without waiting.
-  std::optional<ExitStatus> try_wait() { return wait_until(detail::Deadline{std::chrono::seconds{0}}); }
+  std::optional<ExitStatus> try_wait() { return wait_until(detail::Deadline{std::chrono::nanoseconds{0}}); }
   // Waits at most that long; empty when time is up.
   template <class Rep, class Period>
   std::optional<ExitStatus> wait_for(std::chrono::duration<Rep, Period> time) {

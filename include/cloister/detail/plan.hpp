@@ -409,10 +409,16 @@ class Plan {
     child.loopback_up = isolation_.unshare.contains(NamespaceType::net) && isolation_.loopback == Loopback::up;
     if (isolation_.clock != ClockOffsets{}) {
       auto const line = [](char const* clock, std::chrono::nanoseconds offset) {
-        auto const seconds = std::chrono::floor<std::chrono::seconds>(offset);
-        return clock + (" " + std::to_string(seconds.count())) + " " + std::to_string((offset - seconds).count()) + "\n";
+        constexpr std::int64_t second = 1'000'000'000;
+        std::int64_t seconds = offset.count() / second, rest = offset.count() % second;
+        if (rest < 0) {  // the rest counts forward, also from a time that is back
+          rest += second;
+          --seconds;
+        }
+        return join({clock, " ", std::to_string(seconds), " ", std::to_string(rest), "\n"});
       };
-      clock_offsets_ = line("monotonic", isolation_.clock.monotonic) + line("boottime", isolation_.clock.boottime);
+      clock_offsets_ = line("monotonic", isolation_.clock.monotonic);
+      clock_offsets_ += line("boottime", isolation_.clock.boottime);
       child.clock_offsets = clock_offsets_.c_str();
       child.clock_offsets_size = clock_offsets_.size();
     }
