@@ -82,6 +82,22 @@ class HostOnlyDescriptors {
    private:
     HostOnlyDescriptors& descriptors_;
   };
+  // For what knows only later whether it needs the lock.
+  class LaterLock {
+   public:
+    LaterLock() noexcept = default;
+    ~LaterLock() {
+      if (descriptors_ != nullptr) descriptors_->unlock();
+    }
+    LaterLock(LaterLock const&) = delete;
+    void lock() {
+      descriptors_ = &instance();
+      descriptors_->lock();
+    }
+
+   private:
+    HostOnlyDescriptors* descriptors_ = nullptr;
+  };
   void add(int fd, Lock const&) {
     if (std::uint64_t const mark = process_mark(); owner_ != mark) {
       fds_.clear();

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <atomic>
-#include <optional>
 
 #include "../child_error.hpp"
 #include "blocked_signals.hpp"
@@ -526,11 +525,15 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
 
 class ChildStack {
  public:
-  ChildStack() : base_(spare.exchange(nullptr, std::memory_order_acquire)) {
+  // Nothing, unless there is a child that needs one.
+  explicit ChildStack(bool needed = true) {
+    if (!needed) return;
+    base_ = spare.exchange(nullptr, std::memory_order_acquire);
     if (base_ == nullptr) base_ = sys::mmap(size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
     if (base_ == nullptr) throw Error(ENOMEM, "mmap", "a stack for the child");
   }
   ~ChildStack() {
+    if (base_ == nullptr) return;
     if (void* const other = spare.exchange(base_, std::memory_order_release)) sys::munmap(other, size);
   }
   ChildStack(ChildStack const&) = delete;
@@ -541,7 +544,7 @@ class ChildStack {
   // The last one is kept: to map it, fault it in and unmap it again costs a tenth of a small program's start, and more in a host
   // whose other threads are running.
   static inline std::atomic<void*> spare{nullptr};
-  void* base_;
+  void* base_ = nullptr;
 };
 
 // PID 2 of a program under a reaper. It shares the host's memory until its execve, as PID 1 does, and waits until that is a program of
@@ -657,18 +660,22 @@ inline void clone_on_passing_thread(SharingClone& clone) {
 }
 
 // The caller's dumpable attribute belongs to its memory: a child that shares the memory and changes its ids takes it away for a
-// moment, in which no other such child starts and no fork copies the host.
+// moment, in which no other such child starts and no fork copies the host. That begins with keep().
 class KeptDumpable {
  public:
-  KeptDumpable() : value_(sys::prctl(PR_GET_DUMPABLE)) {}
+  KeptDumpable() noexcept = default;
   ~KeptDumpable() {
     if (value_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
   }
   KeptDumpable(KeptDumpable const&) = delete;
+  void keep() {
+    lock_.lock();
+    value_ = sys::prctl(PR_GET_DUMPABLE);
+  }
 
  private:
-  HostOnlyDescriptors::Lock lock_;
-  int value_;
+  HostOnlyDescriptors::LaterLock lock_;
+  int value_ = 0;
 };
 
 // `init_program`: what PID 1 becomes under a reaper; empty without one.
@@ -706,11 +713,11 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   side.shares_memory = true;
   side.waits_for_go = waits;
   side.unshare_flags = unshared_later(plan.child);
-  std::optional<ChildStack> second_stack;
+  ChildStack const second_stack{static_cast<bool>(init_program)};
   int second_unfinished = 0;
   if (init_program) {
     side.init_program = init_program.get();
-    side.second_stack = second_stack.emplace().base();
+    side.second_stack = second_stack.base();
     side.stack_size = ChildStack::size;
     side.second_unfinished = &second_unfinished;
   }
@@ -741,8 +748,8 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   Birth birth{running.channel.get(), false};
   {
     BlockedSignals const blocked;
-    std::optional<KeptDumpable> dumpable;
-    if (plan.child.ids_change && !waits) dumpable.emplace();
+    KeptDumpable dumpable;
+    if (plan.child.ids_change && !waits) dumpable.keep();
     if (passing_thread)
       clone_on_passing_thread(clone);
     else
@@ -762,7 +769,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     if (waits) {
       try {
         write_maps_if_asked(plan, birth);
-        if (plan.child.ids_change) dumpable.emplace();
+        if (plan.child.ids_change) dumpable.keep();
         tell_to_go(plan, running.channel.get());
       } catch (...) {
         birth.kill();
