@@ -35,7 +35,7 @@ struct Running {
   FileDescriptor moved;  // what a callable speaks through instead
   HostOnlyDescriptor lifeline;
   FileDescriptor in, out, err;
-  std::vector<Received> early;  // what it has said already
+  Early early;  // what it has said already
 };
 
 [[noreturn]] inline void throw_failure(Plan const& plan, Failure const& failure, Error::Side side) {
@@ -72,7 +72,7 @@ class Birth {
   bool ready = false;
   Failure failure{Step::none, 0, 0};
 
-  std::vector<Received> early;  // what a quick child said after it was ready
+  Early early;  // what a quick child said after it was ready
 
   // Takes what has been said, up to both the announcement and the readiness; they come in any order from a middle and its child. What
   // is none of our messages before that is a failure: only code of ours has run in the child.
@@ -89,9 +89,11 @@ class Birth {
       Message const& message = received.message;
       bool const announces = message.kind == MessageKind::started && received.status > 0 && received.sender == announcer;
       if (ready && !announces) {
-        // Of one that floods us not all is kept, or it could take our memory: an honest child says two things at the most.
-        if (received.status > 0 && message.kind >= MessageKind::failed && message.kind <= MessageKind::ended && early.size() < 64)
-          early.push_back(std::move(received));
+        // Of one that floods us not all is kept, or it could take our memory.
+        if (received.status > 0 && message.kind == MessageKind::ended)
+          early.end = std::move(received);
+        else if (received.status > 0 && message.kind >= MessageKind::failed && message.kind < MessageKind::ended && early.outcome.status == 0)
+          early.outcome = std::move(received);
         continue;
       }
       if (received.status < 0) {
