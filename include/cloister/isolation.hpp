@@ -205,7 +205,7 @@ inline void add_link_or_directory(std::vector<Mount>& mounts, char const* path) 
   char target[4096];
   long const size = sys::readlinkat(AT_FDCWD, path, target, sizeof target);
   if (size > 0 && size < static_cast<long>(sizeof target))
-    mounts.push_back(Mount::symlink({target, static_cast<std::size_t>(size)}, path));
+    mounts.push_back(Mount::symlink(std::string(target, static_cast<std::size_t>(size)), path));
   else if (size == -EINVAL)
     mounts.push_back(Mount::bind(path, path).read_only());
 }
@@ -223,7 +223,7 @@ inline Isolation Isolation::untrusted() {
                             {{nobody, detail::id_is_mapped("/proc/self/gid_map", nobody) ? nobody : gid}});
   }
   box.root = Root::empty();
-  box.mounts = {Mount::bind("/usr", "/usr").read_only()};
+  box.mounts.push_back(Mount::bind("/usr", "/usr").read_only());
   for (char const* path : {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}) detail::add_link_or_directory(box.mounts, path);
   for (char const* path : {"/etc/alternatives", "/etc/ld.so.cache"}) box.mounts.push_back(Mount::bind(path, path).read_only().optional());
   box.mounts.push_back(Mount::proc());

@@ -67,8 +67,11 @@ constexpr int mount_item(std::size_t index, MountPart part) noexcept { return st
 
 class FilePlan {
  public:
-  explicit FilePlan(Isolation const& isolation) : isolation_(isolation) {}
+  explicit FilePlan(Isolation const& isolation) : isolation_(isolation), steps_(isolation.mounts.size()) {}
   FilePlan(FilePlan const&) = delete;
+  ~FilePlan() {
+    for (int const fd : opened_) sys::close(fd);
+  }
 
   // `as_caller`: a caller that has privileges in its own mount namespace, and whose child will have fewer, opens what is to be bound
   // itself, as detached trees: the only kind of descriptor that crosses. What it cannot open the child tries again, and says why not.
@@ -82,10 +85,10 @@ class FilePlan {
     files.writable_root = root.is_writable();
     if (root.kind() == Root::Kind::directory) files.root = root.path().c_str();
     texts_.reserve(isolation_.mounts.size() * 3);  // the steps point into it
-    steps_.reserve(isolation_.mounts.size());
-    for (Mount const& mount : isolation_.mounts) {
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      Mount const& mount = isolation_.mounts[i];
       require_one_file_system(mount);
-      steps_.push_back(step_of(mount));
+      steps_[i] = step_of(mount);
       bool const overlay = mount.kind() == Mount::Kind::overlay;
       files.needs_scratch |= (overlay && mount.upper().empty()) || mount.kind() == Mount::Kind::file;
       if (overlay && !files.user_attributes)
@@ -181,8 +184,9 @@ class FilePlan {
 
   int keep(int fd) {
     if (fd < 0) return -1;
-    opened_.push_back(above_stdio(fd));
-    return opened_.back().get();
+    FileDescriptor tree = above_stdio(fd);
+    opened_.push_back(tree.get());
+    return tree.release();
   }
 
   char const* text(std::string text) {
@@ -233,7 +237,7 @@ class FilePlan {
   Isolation const& isolation_;
   std::vector<std::string> texts_;
   std::vector<MountStep> steps_;
-  std::vector<FileDescriptor> opened_;
+  std::vector<int> opened_;
 };
 
 }  // namespace cloister::detail

@@ -154,6 +154,7 @@ struct ChildPlan {
 };
 static_assert(std::is_trivially_destructible_v<ChildPlan> && std::is_standard_layout_v<ChildPlan>);
 
+// Its vectors are filled by push_back alone: each further operation is one more template that every including file compiles.
 // Checks a description for itself and against the caller; std::invalid_argument or Error before any process exists. It points into the
 // description and the command, which must outlive it.
 class Plan {
@@ -342,17 +343,20 @@ class Plan {
   void plan_ids() {
     if (!isolation_.unshare.contains(NamespaceType::user)) return;
     std::uint32_t const uid = sys::geteuid(), gid = sys::getegid();
-    IdMap const map = isolation_.ids.value_or(IdMap::self());
-    std::vector<IdRange> uids = map.uids(), gids = map.gids();
+    IdMap const map = isolation_.ids ? *isolation_.ids : IdMap::self();
+    std::vector<IdRange> &uids = uid_ranges, &gids = gid_ranges;
     if (map.kind() == IdMap::Kind::self) {
-      uids = {{uid, uid}};
-      gids = {{gid, gid}};
+      uids.push_back({uid, uid});
+      gids.push_back({gid, gid});
     } else if (map.kind() == IdMap::Kind::root) {
-      uids = {{0, uid}};
-      gids = {{0, gid}};
+      uids.push_back({0, uid});
+      gids.push_back({0, gid});
     } else if (map.kind() == IdMap::Kind::subordinate) {
       uids = subordinate_ranges("/etc/subuid", uid, uid);
       gids = subordinate_ranges("/etc/subgid", uid, gid);
+    } else {
+      uids = map.uids();
+      gids = map.gids();
     }
     child.uid = IdMap::maps(uids, 0) ? 0 : uids.front().inside;
     child.gid = IdMap::maps(gids, 0) ? 0 : gids.front().inside;
@@ -365,13 +369,10 @@ class Plan {
     child.ids_change = outside(uids, child.uid) != uid || outside(gids, child.gid) != gid;
     uid_map_ = IdMap::text(uids);
     gid_map_ = IdMap::text(gids);
-    uid_ranges = uids;
-    gid_ranges = gids;
 
     // One's own ids alone may be written by the child, once it has given up setgroups. A caller that may do more writes itself,
     // so that setgroups stays allowed and the child can drop the groups that it came with.
-    bool const own_only = uids == std::vector<IdRange>{{uids.front().inside, uid}} &&
-                          gids == std::vector<IdRange>{{gids.front().inside, gid}};
+    bool const own_only = is_alone(uids, uid) && is_alone(gids, gid);
     bool const privileged = caller_may_set_ids();
     child.new_user = true;
     child.parent_writes_maps = privileged || !own_only;
@@ -384,6 +385,9 @@ class Plan {
     child.uid_map_size = uid_map_.size();
     child.gid_map = gid_map_.c_str();
     child.gid_map_size = gid_map_.size();
+  }
+  static bool is_alone(std::vector<IdRange> const& ranges, std::uint32_t id) noexcept {
+    return ranges.size() == 1 && ranges[0].outside == id && ranges[0].count == 1;
   }
   static std::uint32_t outside(std::vector<IdRange> const& ranges, std::uint32_t inside) noexcept {
     for (IdRange const& range : ranges)
@@ -502,7 +506,7 @@ class Plan {
         std::size_t kept = 0;
         for (char const* entry : environment_)
           if (!has_name(entry, variable.first)) environment_[kept++] = entry;
-        environment_.resize(kept);
+        while (environment_.size() > kept) environment_.pop_back();
         variables_.push_back(variable.first + '=' + variable.second);
         environment_.push_back(variables_.back().c_str());
       }
@@ -516,7 +520,8 @@ class Plan {
   // The paths at which the program may be, in the PATH that it will see.
   void plan_candidates() {
     if (program().find('/') != std::string::npos) {
-      candidates_ = {program().c_str(), nullptr};
+      candidates_.push_back(program().c_str());
+      candidates_.push_back(nullptr);
       return;
     }
     path_ = "/usr/local/bin:/usr/bin:/bin";
@@ -598,10 +603,13 @@ class Plan {
     // They are few, and std::sort is a heavy template.
     for (std::size_t i = 1; i < kept_.size(); ++i)
       for (std::size_t j = i; j > 0 && kept_[j].as < kept_[j - 1].as; --j) std::swap(kept_[j], kept_[j - 1]);
-    kept_.erase(std::unique(kept_.begin(), kept_.end()), kept_.end());
+    std::size_t count = 0;
+    for (Command::Kept const& each : kept_)
+      if (count == 0 || kept_[count - 1] != each) kept_[count++] = each;
+    while (kept_.size() > count) kept_.pop_back();
     child.kept = kept_.data();
     child.kept_count = kept_.size();
-    kept_copies_.resize(kept_.size());
+    while (kept_copies_.size() < kept_.size()) kept_copies_.push_back(0);
     child.kept_copies = kept_copies_.data();
   }
 
