@@ -163,7 +163,7 @@ inline std::string to_string(Isolation const& isolation) {
   if (isolation.ids) add("ids", to_string(*isolation.ids));
   if (isolation.hostname) add("hostname", *isolation.hostname);
   if (isolation.domainname) add("domainname", *isolation.domainname);
-  if (isolation.root != unset.root) add("root", to_string(isolation.root));
+  if (isolation.root.kind() != unset.root.kind()) add("root", to_string(isolation.root));
   if (!isolation.mounts.empty()) {
     std::string mounts;
     for (Mount const& mount : isolation.mounts) mounts += (mounts.empty() ? "" : ", ") + to_string(mount);
@@ -171,10 +171,10 @@ inline std::string to_string(Isolation const& isolation) {
   }
   if (isolation.loopback != unset.loopback) add("loopback", to_string(isolation.loopback));
   if (isolation.clock != unset.clock) add("clock", to_string(isolation.clock));
-  if (isolation.privileges != unset.privileges) add("privileges", '[' + to_string(isolation.privileges) + ']');
+  if (std::string const privileges = to_string(isolation.privileges); !privileges.empty()) add("privileges", '[' + privileges + ']');
   if (isolation.cgroup) add("cgroup", to_string(*isolation.cgroup));
-  if (isolation.descriptors != unset.descriptors) add("descriptors", to_string(isolation.descriptors));
-  if (isolation.environment != unset.environment) add("environment", to_string(isolation.environment));
+  if (isolation.descriptors.kind() != unset.descriptors.kind()) add("descriptors", to_string(isolation.descriptors));
+  if (isolation.environment.kind() != unset.environment.kind()) add("environment", to_string(isolation.environment));
   if (isolation.session != unset.session) add("session", to_string(isolation.session));
   if (isolation.init != unset.init) add("init", to_string(isolation.init));
   if (isolation.on_parent_death != unset.on_parent_death) add("on_parent_death", to_string(isolation.on_parent_death));
@@ -219,8 +219,8 @@ inline Isolation Isolation::untrusted() {
   if (std::uint32_t const uid = detail::sys::geteuid(), gid = detail::sys::getegid(); uid == 0) {
     constexpr std::uint32_t nobody = 65534;
     // In a user namespace that maps one id alone that one has to do, under another name; it is not the host's root.
-    box.ids = IdMap::ranges({{nobody, detail::id_is_mapped("/proc/self/uid_map", nobody) ? nobody : uid}},
-                            {{nobody, detail::id_is_mapped("/proc/self/gid_map", nobody) ? nobody : gid}});
+    box.ids.emplace(IdMap::ranges({{nobody, detail::id_is_mapped("/proc/self/uid_map", nobody) ? nobody : uid}},
+                                  {{nobody, detail::id_is_mapped("/proc/self/gid_map", nobody) ? nobody : gid}}));
   }
   box.root = Root::empty();
   box.mounts.push_back(Mount::bind("/usr", "/usr").read_only());

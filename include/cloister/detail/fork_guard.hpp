@@ -4,7 +4,6 @@
 
 #include <pthread.h>
 
-#include <algorithm>
 #include <atomic>
 #include <utility>
 #include <vector>
@@ -108,7 +107,9 @@ class HostOnlyDescriptors {
   // Closes it under the lock, so that no fork in between sees the number reused.
   void close(int fd) noexcept {
     Lock const held;
-    fds_.erase(std::find(fds_.begin(), fds_.end(), fd));
+    for (int& each : fds_)
+      if (each == fd) each = fds_.back();
+    fds_.pop_back();
     sys::close(fd);
   }
 

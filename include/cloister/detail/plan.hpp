@@ -197,8 +197,8 @@ class Plan {
 
   // Whether a callable has nothing to set up that could fail, and need not be awaited.
   bool nothing_can_fail() const noexcept {
-    return child.unshare_flags == 0 && !child.close_others && !child.fresh_session && isolation_.privileges == Privileges{} &&
-           child.cgroup < 0;
+    return child.unshare_flags == 0 && !child.close_others && !child.fresh_session && !child.forbid_nesting && !child.no_new_privs &&
+           !child.drops_capabilities && child.limit_count == 0 && child.seccomp.len == 0 && child.cgroup < 0;
   }
 
   // Redirects one of the streams 0 to 2 to a descriptor above 2.
@@ -322,7 +322,7 @@ class Plan {
     if (isolation_.clock != ClockOffsets{} && !unshares(NamespaceType::time)) refuse("clock without time in unshare");
     if (isolation_.loopback != Loopback::up && !unshares(NamespaceType::net)) refuse("loopback without net in unshare");
     if (!unshares(NamespaceType::mnt)) {
-      if (isolation_.root != Root{}) refuse("root without mnt in unshare: it would be the caller's own root");
+      if (isolation_.root.kind() != Root::Kind::host) refuse("root without mnt in unshare: it would be the caller's own root");
       if (!isolation_.mounts.empty()) refuse("mounts without mnt in unshare: they would be the caller's own");
     }
     for (Mount const& mount : isolation_.mounts)
@@ -343,7 +343,8 @@ class Plan {
   void plan_ids() {
     if (!isolation_.unshare.contains(NamespaceType::user)) return;
     std::uint32_t const uid = sys::geteuid(), gid = sys::getegid();
-    IdMap const map = isolation_.ids ? *isolation_.ids : IdMap::self();
+    IdMap const self = IdMap::self();
+    IdMap const& map = isolation_.ids ? *isolation_.ids : self;
     std::vector<IdRange> &uids = uid_ranges, &gids = gid_ranges;
     if (map.kind() == IdMap::Kind::self) {
       uids.push_back({uid, uid});
@@ -355,8 +356,8 @@ class Plan {
       uids = subordinate_ranges("/etc/subuid", uid, uid);
       gids = subordinate_ranges("/etc/subgid", uid, gid);
     } else {
-      uids = map.uids();
-      gids = map.gids();
+      for (IdRange const& range : map.uids()) uids.push_back(range);
+      for (IdRange const& range : map.gids()) gids.push_back(range);
     }
     child.uid = IdMap::maps(uids, 0) ? 0 : uids.front().inside;
     child.gid = IdMap::maps(gids, 0) ? 0 : gids.front().inside;
@@ -539,7 +540,6 @@ class Plan {
 
   void plan_program() {
     Command const& command = *command_;
-    arguments_.reserve(command.words().size() + 1);
     for (std::string const& word : command.words()) arguments_.push_back(word.c_str());
     arguments_.push_back(nullptr);
     child.arguments = arguments_.data();
@@ -547,7 +547,7 @@ class Plan {
     child.candidates = candidates_.data();
     if (command.directory()) child.directory = command.directory()->c_str();
 
-    kept_ = command.kept();
+    for (Command::Kept const& each : command.kept()) kept_.push_back(each);
     for (int fd : isolation_.descriptors.fds())
       if (fd > 2) kept_.push_back({fd, fd});
     for (std::size_t i = 0; i < kept_.size(); ++i)
