@@ -67,10 +67,11 @@ constexpr int mount_item(std::size_t index, MountPart part) noexcept { return st
 
 class FilePlan {
  public:
-  explicit FilePlan(Isolation const& isolation) : isolation_(isolation), steps_(isolation.mounts.size()) {}
+  explicit FilePlan(Isolation const& isolation) : isolation_(isolation), steps_(new MountStep[isolation.mounts.size()]{}) {}
   FilePlan(FilePlan const&) = delete;
   ~FilePlan() {
     for (int const fd : opened_) sys::close(fd);
+    delete[] steps_;
   }
 
   // `as_caller`: a caller that has privileges in its own mount namespace, and whose child will have fewer, opens what is to be bound
@@ -85,7 +86,9 @@ class FilePlan {
     files.writable_root = root.is_writable();
     if (root.kind() == Root::Kind::directory) files.root = root.path().c_str();
     texts_.reserve(isolation_.mounts.size() * 3);  // the steps point into it
-    for (std::size_t i = 0; i < steps_.size(); ++i) {
+    files.steps = steps_;
+    files.count = isolation_.mounts.size();
+    for (std::size_t i = 0; i < files.count; ++i) {
       Mount const& mount = isolation_.mounts[i];
       require_one_file_system(mount);
       steps_[i] = step_of(mount);
@@ -94,12 +97,10 @@ class FilePlan {
       if (overlay && !files.user_attributes)
         files.user_attributes = isolation_.unshare.contains(NamespaceType::user) || !in_initial_user_namespace();
     }
-    files.steps = steps_.data();
-    files.count = steps_.size();
     if (as_caller) {
       if (files.root != nullptr) files.root_fd = keep(open_tree_with(AT_FDCWD, files.root, root_attributes, true));
-      for (MountStep& step : steps_)
-        if (step.kind == Mount::Kind::bind)
+      for (std::size_t i = 0; i < files.count; ++i)
+        if (MountStep& step = steps_[i]; step.kind == Mount::Kind::bind)
           step.source_fd = keep(open_tree_with(AT_FDCWD, step.source, step.attributes, step.recursive));
     }
     return files;
@@ -236,8 +237,8 @@ class FilePlan {
 
   Isolation const& isolation_;
   std::vector<std::string> texts_;
-  std::vector<MountStep> steps_;
   std::vector<int> opened_;
+  MountStep* steps_;  // no vector: that would be one more for every including file to compile
 };
 
 }  // namespace cloister::detail

@@ -93,7 +93,11 @@ class Deadline {
  private:
   // Plain numbers, of nanoseconds: arithmetic with std::chrono is templates for every including file to instantiate.
   static constexpr std::int64_t second = 1'000'000'000, century = std::int64_t{100} * 365 * 24 * 3600;
-  static std::int64_t now() noexcept { return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+  static std::int64_t now() noexcept {
+    ::timespec time{};
+    ::clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * second + time.tv_nsec;
+  }
 
   std::int64_t at_ = 0;
   bool set_ = false;
