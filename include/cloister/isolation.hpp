@@ -232,8 +232,10 @@ inline Isolation Isolation::untrusted() {
   // Names the keys of its user. A device file without with_devices() opens for nobody.
   if (struct ::stat facts; detail::sys::fstatat(AT_FDCWD, "/proc/keys", &facts, 0) == 0)
     box.mounts.push_back(Mount::bind("/dev/null", "/proc/keys"));
-  box.privileges = {.no_new_privs = true, .capabilities = Capabilities::none(), .limits = {}, .forbid_nesting = true,
-                    .seccomp = detail::without_host_wide_calls()};
+  box.privileges.no_new_privs = true;
+  box.privileges.capabilities = Capabilities::none();
+  box.privileges.forbid_nesting = true;
+  box.privileges.seccomp = detail::without_host_wide_calls();
   box.descriptors = Descriptors::none();
   box.environment = Environment::only({"PATH", "LANG", "LC_ALL", "TERM", "TZ"});
   box.session = Session::fresh;

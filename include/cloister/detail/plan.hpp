@@ -155,6 +155,44 @@ struct ChildPlan {
 static_assert(std::is_trivially_destructible_v<ChildPlan> && std::is_standard_layout_v<ChildPlan>);
 
 // Its vectors are filled by push_back alone: each further operation is one more template that every including file compiles.
+// Texts that others own, as execve(2) takes them: ended by null. A vector of pointers would be one more for every including file to
+// compile.
+class TextPointers {
+ public:
+  TextPointers() noexcept = default;
+  TextPointers(TextPointers const&) = delete;
+  ~TextPointers() { delete[] pointers_; }
+  void add(char const* text) {
+    if (size_ + 1 >= room_) grow();
+    pointers_[size_++] = text;
+    pointers_[size_] = nullptr;
+  }
+  // Takes out those which `is_unwanted`.
+  template <class Predicate>
+  void remove(Predicate const& is_unwanted) noexcept {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < size_; ++i)
+      if (!is_unwanted(pointers_[i])) pointers_[kept++] = pointers_[i];
+    size_ = kept;
+    if (pointers_ != nullptr) pointers_[size_] = nullptr;
+  }
+  char const* const* get() const noexcept { return pointers_ != nullptr ? pointers_ : &nothing; }
+
+ private:
+  void grow() {
+    std::size_t const room = 2 * room_ + 16;
+    char const** const larger = new char const*[room];
+    for (std::size_t i = 0; i < size_; ++i) larger[i] = pointers_[i];
+    delete[] pointers_;
+    pointers_ = larger;
+    room_ = room;
+  }
+
+  static constexpr char const* nothing = nullptr;
+  char const** pointers_ = nullptr;
+  std::size_t size_ = 0, room_ = 0;
+};
+
 // Checks a description for itself and against the caller; std::invalid_argument or Error before any process exists. It points into the
 // description and the command, which must outlive it.
 class Plan {
@@ -500,20 +538,16 @@ class Plan {
       return found;
     };
     for (char** entry = ::environ; entry != nullptr && *entry != nullptr; ++entry)
-      if (is_wanted(*entry)) environment_.push_back(*entry);
+      if (is_wanted(*entry)) environment_.add(*entry);
     if (command_ != nullptr) {
       variables_.reserve(command_->variables().size());
       for (auto const& variable : command_->variables()) {
-        std::size_t kept = 0;
-        for (char const* entry : environment_)
-          if (!has_name(entry, variable.first)) environment_[kept++] = entry;
-        while (environment_.size() > kept) environment_.pop_back();
+        environment_.remove([&](char const* entry) { return has_name(entry, variable.first); });
         variables_.push_back(variable.first + '=' + variable.second);
-        environment_.push_back(variables_.back().c_str());
+        environment_.add(variables_.back().c_str());
       }
     }
-    environment_.push_back(nullptr);
-    child.environment = environment_.data();
+    child.environment = environment_.get();
   }
 
   std::string const& program() const { return command_->words().front(); }
@@ -521,8 +555,7 @@ class Plan {
   // The paths at which the program may be, in the PATH that it will see.
   void plan_candidates() {
     if (program().find('/') != std::string::npos) {
-      candidates_.push_back(program().c_str());
-      candidates_.push_back(nullptr);
+      candidates_.add(program().c_str());
       return;
     }
     path_ = "/usr/local/bin:/usr/bin:/bin";
@@ -534,17 +567,15 @@ class Plan {
       candidate_paths_.push_back(directory.empty() ? program() : directory + '/' + program());
       start = end + 1;
     }
-    for (std::string const& path : candidate_paths_) candidates_.push_back(path.c_str());
-    candidates_.push_back(nullptr);
+    for (std::string const& path : candidate_paths_) candidates_.add(path.c_str());
   }
 
   void plan_program() {
     Command const& command = *command_;
-    for (std::string const& word : command.words()) arguments_.push_back(word.c_str());
-    arguments_.push_back(nullptr);
-    child.arguments = arguments_.data();
+    for (std::string const& word : command.words()) arguments_.add(word.c_str());
+    child.arguments = arguments_.get();
     plan_candidates();
-    child.candidates = candidates_.data();
+    child.candidates = candidates_.get();
     if (command.directory()) child.directory = command.directory()->c_str();
 
     for (Command::Kept const& each : command.kept()) kept_.push_back(each);
@@ -620,7 +651,7 @@ class Plan {
   FileDescriptor cgroup_;
   std::string uid_map_, gid_map_, clock_offsets_, path_;
   std::vector<std::string> variables_, candidate_paths_;
-  std::vector<char const*> arguments_, environment_, candidates_;
+  TextPointers arguments_, environment_, candidates_;
   std::vector<Command::Kept> kept_;
   std::vector<int> kept_copies_;
 };
