@@ -52,7 +52,7 @@ class Command {
 
   // The program and its arguments. Throws std::invalid_argument if there is none, or if a word holds a NUL.
   Command(std::initializer_list<Argument> words) {
-    for (Argument const& word : words) words_.push_back(word.text());
+    for (Argument const& word : words) words_.push_back(std::string(word.text()));
     validate();
   }
   explicit Command(std::vector<std::string> words) : words_(std::move(words)) { validate(); }
@@ -71,7 +71,7 @@ class Command {
   [[nodiscard]] Command cwd(std::string_view directory) && {
     if (directory.empty()) throw std::invalid_argument("cloister: command: cwd is empty");
     refuse_nul("cwd", directory);
-    directory_ = directory;
+    directory_.emplace(directory);
     return std::move(*this);
   }
   [[nodiscard]] Command stdio(Stdio const& streams) && {

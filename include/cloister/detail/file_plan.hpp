@@ -186,7 +186,8 @@ class FilePlan {
   int keep(int fd) {
     if (fd < 0) return -1;
     FileDescriptor tree = above_stdio(fd);
-    opened_.push_back(tree.get());
+    int const number = tree.get();
+    opened_.push_back(number);
     return tree.release();
   }
 

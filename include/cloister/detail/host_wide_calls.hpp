@@ -105,8 +105,8 @@ inline SeccompFilter without_host_wide_calls() {
   filter.put(equal, of_own.size, 0, other.arch);
   filter.append(of_own);
   filter.append(of_other);
-  std::vector<::sock_filter> instructions;
-  for (std::uint8_t i = 0; i < filter.size; ++i) instructions.push_back(filter.instructions[i]);
+  std::vector<::sock_filter> instructions(filter.size);
+  for (std::uint8_t i = 0; i < filter.size; ++i) instructions[i] = filter.instructions[i];
   return instructions;
 }
 

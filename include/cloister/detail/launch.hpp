@@ -198,11 +198,7 @@ inline std::vector<IdRange> read_map(int directory, char const* name) {
   std::vector<IdRange> ranges;
   for (char* at = text.data(); *at != '\0';) {
     auto const number = [&] { return static_cast<std::uint32_t>(std::strtoull(at, &at, 10)); };
-    IdRange range{};
-    range.inside = number();
-    range.outside = number();
-    range.count = number();
-    ranges.push_back(range);
+    ranges.push_back({number(), number(), number()});  // in this order: braces say so
     while (*at == '\n') ++at;
   }
   return ranges;

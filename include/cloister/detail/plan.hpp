@@ -250,8 +250,8 @@ class Plan {
       case Step::unshare: return to_string(isolation_.unshare);
       case Step::write_uid_map: return quoted(uid_map_);
       case Step::write_gid_map: return quoted(gid_map_);
-      case Step::hostname: return isolation_.hostname.value_or("");
-      case Step::domainname: return isolation_.domainname.value_or("");
+      case Step::hostname: return text_of(isolation_.hostname);
+      case Step::domainname: return text_of(isolation_.domainname);
       case Step::setresuid: return std::to_string(child.uid);
       case Step::setresgid: return std::to_string(child.gid);
       case Step::clock_offsets: return quoted(clock_offsets_);
@@ -272,14 +272,14 @@ class Plan {
       case Step::resource_limit: return to_string(isolation_.privileges.limits.at(static_cast<std::size_t>(index)));
       case Step::drop_capabilities: return "to " + to_string(isolation_.privileges.capabilities);
       case Step::cgroup: return to_string(*isolation_.cgroup);
-      case Step::chdir: return command_->directory().value_or("");
+      case Step::chdir: return text_of(command_->directory());
       case Step::execve: return candidate_paths_.size() < 2 ? program() : join({program(), ", looked for in ", path_, ","});
       default: return {};
     }
   }
   // Why it probably went wrong and what would help, also for people.
   std::string hint(Step step, int error, int index) const {
-    std::string text;
+    std::string_view text;
     switch (step) {
       case Step::bind:
       case Step::mount_proc:
@@ -290,7 +290,9 @@ class Plan {
       case Step::mount_overlay:
       case Step::put_file:
       case Step::symlink:
-      case Step::make_directory: text = files_.hint(index, error); break;
+      case Step::make_directory:
+        if (std::string of_mount = files_.hint(index, error); !of_mount.empty()) return of_mount;
+        break;
       case Step::open_root:
         if (error == ENOTDIR) text = "it is no directory";
         [[fallthrough]];
@@ -334,10 +336,11 @@ class Plan {
         break;
       default: break;
     }
-    return text.empty() ? refusal_hint(name_of(step), error, unshare()) : text;
+    return text.empty() ? refusal_hint(name_of(step), error, unshare()) : join({text});
   }
 
  private:
+  static std::string text_of(std::optional<std::string> const& text) { return text ? *text : std::string{}; }
   static std::string quoted(std::string text) {
     while (!text.empty() && text.back() == '\n') text.pop_back();
     for (char& c : text)
@@ -394,8 +397,8 @@ class Plan {
       uids = subordinate_ranges("/etc/subuid", uid, uid);
       gids = subordinate_ranges("/etc/subgid", uid, gid);
     } else {
-      for (IdRange const& range : map.uids()) uids.push_back(range);
-      for (IdRange const& range : map.gids()) gids.push_back(range);
+      uids = std::vector<IdRange>(map.uids());
+      gids = std::vector<IdRange>(map.gids());
     }
     child.uid = IdMap::maps(uids, 0) ? 0 : uids.front().inside;
     child.gid = IdMap::maps(gids, 0) ? 0 : gids.front().inside;
@@ -578,7 +581,7 @@ class Plan {
     child.candidates = candidates_.get();
     if (command.directory()) child.directory = command.directory()->c_str();
 
-    for (Command::Kept const& each : command.kept()) kept_.push_back(each);
+    for (Command::Kept const& each : command.kept()) kept_.push_back({each.fd, each.as});
     for (int fd : isolation_.descriptors.fds())
       if (fd > 2) kept_.push_back({fd, fd});
     for (std::size_t i = 0; i < kept_.size(); ++i)
@@ -640,7 +643,7 @@ class Plan {
     while (kept_.size() > count) kept_.pop_back();
     child.kept = kept_.data();
     child.kept_count = kept_.size();
-    while (kept_copies_.size() < kept_.size()) kept_copies_.push_back(0);
+    for (Command::Kept const& each : kept_) kept_copies_.push_back(each.fd);
     child.kept_copies = kept_copies_.data();
   }
 
