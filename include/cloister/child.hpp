@@ -59,7 +59,7 @@ class [[nodiscard]] Child {
     return *state_.status;
   }
   // The status if it has ended, without waiting.
-  std::optional<ExitStatus> try_wait() { return wait_until(detail::Deadline{std::chrono::seconds{0}}); }
+  std::optional<ExitStatus> try_wait() { return wait_until(detail::Deadline{std::chrono::nanoseconds{0}}); }
   // Waits at most that long; empty when time is up.
   template <class Rep, class Period>
   std::optional<ExitStatus> wait_for(std::chrono::duration<Rep, Period> time) {
@@ -108,8 +108,8 @@ class [[nodiscard]] Child {
     Running running;
     std::uint64_t mark = 0;  // of the process that made the handle
     std::optional<ExitStatus> status;
-    std::optional<ExitStatus> reported;       // by an init
-    std::optional<detail::Received> outcome;  // the callable's result or exception
+    std::optional<ExitStatus> reported;  // by an init
+    detail::Received outcome;            // the callable's result or exception, once it has a status
     bool dies_with_parent = true;
     bool is_init = false;  // PID 1 without a reaper
     bool has_reaper = false;
@@ -152,7 +152,9 @@ class [[nodiscard]] Child {
   // Takes what the child has said without waiting. What it leaves behind may go on writing for ever: no more is read than the channel
   // can have held when the child ended.
   void take_messages() {
-    for (detail::Received& received : std::exchange(state_.running.early, {})) take(std::move(received));
+    take(std::move(state_.running.early.outcome));
+    take(std::move(state_.running.early.end));
+    state_.running.early = {};
     for (int const channel : {state_.running.channel.get(), state_.running.moved.get()})
       for (int count = 0; channel >= 0 && count < 1024; ++count) {
         detail::Received received = detail::receive_message(channel);
@@ -167,7 +169,7 @@ class [[nodiscard]] Child {
     Kind const kind = received.message.kind;
     if (kind == Kind::ended && state_.has_reaper)
       state_.reported = ExitStatus::from_wait_status(received.message.value);
-    else if ((kind == Kind::result || kind == Kind::threw || kind == Kind::failed) && !state_.outcome)
+    else if ((kind == Kind::result || kind == Kind::threw || kind == Kind::failed) && state_.outcome.status == 0)
       state_.outcome = std::move(received);
   }
 

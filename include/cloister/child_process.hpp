@@ -98,11 +98,11 @@ class [[nodiscard]] ChildProcess<R()> : public Child {
     if (state_.fetched) throw std::logic_error("cloister: get: the result has been fetched");
     state_.fetched = true;
     ExitStatus const status = wait();
-    if (!state_.outcome) take_messages();
+    if (state_.outcome.status == 0) take_messages();
     state_.running.channel = {};
     state_.running.moved.reset();
-    if (!state_.outcome) throw ChildDied(status);
-    detail::Received outcome = *std::exchange(state_.outcome, std::nullopt);
+    if (state_.outcome.status == 0) throw ChildDied(status);
+    detail::Received outcome = std::move(state_.outcome);
     if (outcome.message.kind == detail::MessageKind::failed)
       throw Error(outcome.message.value, detail::name_of(outcome.message.step), {}, Error::Side::child);
     std::string text = outcome.fd ? detail::read_memfd(outcome.fd.get(), outcome.message.size) : std::move(outcome.bytes);

@@ -1,7 +1,6 @@
 // Going into namespaces: for one call on a thread of its own, or for a scope of the calling thread.
 #pragma once
 
-#include <array>
 #include <exception>
 #include <initializer_list>
 #include <optional>
@@ -105,7 +104,7 @@ class ThreadScope {
     if (innermost != this) die("ends on another thread than it began on, or before a scope that began later");
     innermost = outer_;
     for (NamespaceType type : entered_) {
-      int const result = sys::setns(before_[static_cast<std::size_t>(type)]->fd(), CloneFlags{type}.bits());
+      int const result = sys::setns(before_[static_cast<std::size_t>(type)].fd(), CloneFlags{type}.bits());
       if (result < 0)
         die(std::string("cannot go back into its ") + to_string(type) +
             " namespace: " + std::system_category().message(-result));
@@ -125,7 +124,7 @@ class ThreadScope {
   char const* name_;
   ThreadScope* outer_ = innermost;
   CloneFlags entered_;
-  std::array<std::optional<Namespace>, 8> before_;
+  Namespace before_[8];  // by type
 };
 
 }  // namespace detail

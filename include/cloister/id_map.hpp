@@ -51,7 +51,7 @@ class IdMap {
       if (!maps(gids_, gid)) throw std::invalid_argument("cloister: ids: as: gid " + std::to_string(gid) + " is not mapped");
     }
     IdMap map = *this;
-    map.as_ = {uid, gid};
+    map.as_.emplace(uid, gid);
     return map;
   }
 

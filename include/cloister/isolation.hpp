@@ -163,7 +163,7 @@ inline std::string to_string(Isolation const& isolation) {
   if (isolation.ids) add("ids", to_string(*isolation.ids));
   if (isolation.hostname) add("hostname", *isolation.hostname);
   if (isolation.domainname) add("domainname", *isolation.domainname);
-  if (isolation.root != unset.root) add("root", to_string(isolation.root));
+  if (isolation.root.kind() != unset.root.kind()) add("root", to_string(isolation.root));
   if (!isolation.mounts.empty()) {
     std::string mounts;
     for (Mount const& mount : isolation.mounts) mounts += (mounts.empty() ? "" : ", ") + to_string(mount);
@@ -171,10 +171,10 @@ inline std::string to_string(Isolation const& isolation) {
   }
   if (isolation.loopback != unset.loopback) add("loopback", to_string(isolation.loopback));
   if (isolation.clock != unset.clock) add("clock", to_string(isolation.clock));
-  if (isolation.privileges != unset.privileges) add("privileges", '[' + to_string(isolation.privileges) + ']');
+  if (std::string const privileges = to_string(isolation.privileges); !privileges.empty()) add("privileges", '[' + privileges + ']');
   if (isolation.cgroup) add("cgroup", to_string(*isolation.cgroup));
-  if (isolation.descriptors != unset.descriptors) add("descriptors", to_string(isolation.descriptors));
-  if (isolation.environment != unset.environment) add("environment", to_string(isolation.environment));
+  if (isolation.descriptors.kind() != unset.descriptors.kind()) add("descriptors", to_string(isolation.descriptors));
+  if (isolation.environment.kind() != unset.environment.kind()) add("environment", to_string(isolation.environment));
   if (isolation.session != unset.session) add("session", to_string(isolation.session));
   if (isolation.init != unset.init) add("init", to_string(isolation.init));
   if (isolation.on_parent_death != unset.on_parent_death) add("on_parent_death", to_string(isolation.on_parent_death));
@@ -205,7 +205,7 @@ inline void add_link_or_directory(std::vector<Mount>& mounts, char const* path) 
   char target[4096];
   long const size = sys::readlinkat(AT_FDCWD, path, target, sizeof target);
   if (size > 0 && size < static_cast<long>(sizeof target))
-    mounts.push_back(Mount::symlink({target, static_cast<std::size_t>(size)}, path));
+    mounts.push_back(Mount::symlink(std::string(target, static_cast<std::size_t>(size)), path));
   else if (size == -EINVAL)
     mounts.push_back(Mount::bind(path, path).read_only());
 }
@@ -219,11 +219,11 @@ inline Isolation Isolation::untrusted() {
   if (std::uint32_t const uid = detail::sys::geteuid(), gid = detail::sys::getegid(); uid == 0) {
     constexpr std::uint32_t nobody = 65534;
     // In a user namespace that maps one id alone that one has to do, under another name; it is not the host's root.
-    box.ids = IdMap::ranges({{nobody, detail::id_is_mapped("/proc/self/uid_map", nobody) ? nobody : uid}},
-                            {{nobody, detail::id_is_mapped("/proc/self/gid_map", nobody) ? nobody : gid}});
+    box.ids.emplace(IdMap::ranges({{nobody, detail::id_is_mapped("/proc/self/uid_map", nobody) ? nobody : uid}},
+                                  {{nobody, detail::id_is_mapped("/proc/self/gid_map", nobody) ? nobody : gid}}));
   }
   box.root = Root::empty();
-  box.mounts = {Mount::bind("/usr", "/usr").read_only()};
+  box.mounts.push_back(Mount::bind("/usr", "/usr").read_only());
   for (char const* path : {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}) detail::add_link_or_directory(box.mounts, path);
   for (char const* path : {"/etc/alternatives", "/etc/ld.so.cache"}) box.mounts.push_back(Mount::bind(path, path).read_only().optional());
   box.mounts.push_back(Mount::proc());
@@ -232,8 +232,10 @@ inline Isolation Isolation::untrusted() {
   // Names the keys of its user. A device file without with_devices() opens for nobody.
   if (struct ::stat facts; detail::sys::fstatat(AT_FDCWD, "/proc/keys", &facts, 0) == 0)
     box.mounts.push_back(Mount::bind("/dev/null", "/proc/keys"));
-  box.privileges = {.no_new_privs = true, .capabilities = Capabilities::none(), .limits = {}, .forbid_nesting = true,
-                    .seccomp = detail::without_host_wide_calls()};
+  box.privileges.no_new_privs = true;
+  box.privileges.capabilities = Capabilities::none();
+  box.privileges.forbid_nesting = true;
+  box.privileges.seccomp = detail::without_host_wide_calls();
   box.descriptors = Descriptors::none();
   box.environment = Environment::only({"PATH", "LANG", "LC_ALL", "TERM", "TZ"});
   box.session = Session::fresh;

@@ -131,7 +131,7 @@ class Mount {
   [[nodiscard]] Mount mode(unsigned permissions) const {
     if (permissions > 07777) throw std::invalid_argument("cloister: mounts: mode: permissions have twelve bits, as in 01777");
     Mount mount = with(nullptr, "mode", kind_ == Kind::tmpfs || kind_ == Kind::file || kind_ == Kind::directory);
-    mount.mode_ = permissions;
+    mount.mode_.emplace(permissions);
     return mount;
   }
 
@@ -190,12 +190,16 @@ inline std::string to_string(Mount const& mount) {
     text += " mode 0";
     for (unsigned shift = *mode > 0777 ? 12 : 9; shift > 0; shift -= 3) text += static_cast<char>('0' + ((*mode >> (shift - 3)) & 7));
   }
-  if (mount.is_read_only()) text += " read_only";
-  if (mount.is_this_mount_only()) text += " this_mount_only";
-  if (mount.is_optional()) text += " optional";
-  if (mount.is_executable()) text += " executable";
-  if (mount.has_devices()) text += " with_devices";
-  if (mount.has_setuid()) text += " with_setuid";
+  // Each literal of another length that is appended to a string by itself is templates of its own.
+  auto const add_if = [&](bool is_so, char const* word) {
+    if (is_so) text += word;
+  };
+  add_if(mount.is_read_only(), " read_only");
+  add_if(mount.is_this_mount_only(), " this_mount_only");
+  add_if(mount.is_optional(), " optional");
+  add_if(mount.is_executable(), " executable");
+  add_if(mount.has_devices(), " with_devices");
+  add_if(mount.has_setuid(), " with_setuid");
   return text;
 }
 

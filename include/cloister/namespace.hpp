@@ -106,6 +106,8 @@ inline void create_in_child(Creation& creation) {
   }
 }
 
+class ThreadScope;
+
 }  // namespace detail
 
 // A handle of a namespace. Copies share one open descriptor, which keeps the namespace alive. A moved-from handle is
@@ -262,6 +264,7 @@ class [[nodiscard]] Namespace {
   }
 
  private:
+  friend class detail::ThreadScope;  // keeps empty ones
   Namespace() noexcept = default;
 
   struct Shared {

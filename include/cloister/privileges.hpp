@@ -41,13 +41,8 @@ class Capabilities {
  public:
   static Capabilities inherit() { return Capabilities{}; }
   static Capabilities none() { return only({}); }
-  static Capabilities only(std::initializer_list<Capability> kept) { return only(std::vector<Capability>(kept)); }
-  static Capabilities only(std::vector<Capability> const& kept) {
-    Capabilities result;
-    result.inherited_ = false;
-    for (Capability capability : kept) result.bits_ |= std::uint64_t{1} << static_cast<unsigned>(capability);
-    return result;
-  }
+  static Capabilities only(std::initializer_list<Capability> kept) { return only(kept.begin(), kept.size()); }
+  static Capabilities only(std::vector<Capability> const& kept) { return only(kept.data(), kept.size()); }
 
   Capabilities() = default;
   bool inherited() const noexcept { return inherited_; }
@@ -57,6 +52,13 @@ class Capabilities {
   friend bool operator==(Capabilities const&, Capabilities const&) = default;
 
  private:
+  static Capabilities only(Capability const* kept, std::size_t count) noexcept {
+    Capabilities result;
+    result.inherited_ = false;
+    for (std::size_t i = 0; i < count; ++i) result.bits_ |= std::uint64_t{1} << static_cast<unsigned>(kept[i]);
+    return result;
+  }
+
   bool inherited_ = true;
   std::uint64_t bits_ = 0;
 };

@@ -76,6 +76,12 @@ struct Received {
   FileDescriptor fd;
 };
 
+// What a child said while its parent listened for something else: an honest one says no more than this.
+struct Early {
+  Received outcome;  // the first result, exception or failure
+  Received end;      // the last word of an init
+};
+
 // Receives one message without waiting. Descriptors beyond the first are closed, and a message too short to be one of ours, or cut
 // off because it is larger than any of ours, is -EBADMSG: a child may send what it likes.
 inline Received receive_message(int channel) {

@@ -67,8 +67,12 @@ constexpr int mount_item(std::size_t index, MountPart part) noexcept { return st
 
 class FilePlan {
  public:
-  explicit FilePlan(Isolation const& isolation) : isolation_(isolation) {}
+  explicit FilePlan(Isolation const& isolation) : isolation_(isolation), steps_(new MountStep[isolation.mounts.size()]{}) {}
   FilePlan(FilePlan const&) = delete;
+  ~FilePlan() {
+    for (int const fd : opened_) sys::close(fd);
+    delete[] steps_;
+  }
 
   // `as_caller`: a caller that has privileges in its own mount namespace, and whose child will have fewer, opens what is to be bound
   // itself, as detached trees: the only kind of descriptor that crosses. What it cannot open the child tries again, and says why not.
@@ -82,21 +86,21 @@ class FilePlan {
     files.writable_root = root.is_writable();
     if (root.kind() == Root::Kind::directory) files.root = root.path().c_str();
     texts_.reserve(isolation_.mounts.size() * 3);  // the steps point into it
-    steps_.reserve(isolation_.mounts.size());
-    for (Mount const& mount : isolation_.mounts) {
+    files.steps = steps_;
+    files.count = isolation_.mounts.size();
+    for (std::size_t i = 0; i < files.count; ++i) {
+      Mount const& mount = isolation_.mounts[i];
       require_one_file_system(mount);
-      steps_.push_back(step_of(mount));
+      steps_[i] = step_of(mount);
       bool const overlay = mount.kind() == Mount::Kind::overlay;
       files.needs_scratch |= (overlay && mount.upper().empty()) || mount.kind() == Mount::Kind::file;
       if (overlay && !files.user_attributes)
         files.user_attributes = isolation_.unshare.contains(NamespaceType::user) || !in_initial_user_namespace();
     }
-    files.steps = steps_.data();
-    files.count = steps_.size();
     if (as_caller) {
       if (files.root != nullptr) files.root_fd = keep(open_tree_with(AT_FDCWD, files.root, root_attributes, true));
-      for (MountStep& step : steps_)
-        if (step.kind == Mount::Kind::bind)
+      for (std::size_t i = 0; i < files.count; ++i)
+        if (MountStep& step = steps_[i]; step.kind == Mount::Kind::bind)
           step.source_fd = keep(open_tree_with(AT_FDCWD, step.source, step.attributes, step.recursive));
     }
     return files;
@@ -181,8 +185,10 @@ class FilePlan {
 
   int keep(int fd) {
     if (fd < 0) return -1;
-    opened_.push_back(above_stdio(fd));
-    return opened_.back().get();
+    FileDescriptor tree = above_stdio(fd);
+    int const number = tree.get();
+    opened_.push_back(number);
+    return tree.release();
   }
 
   char const* text(std::string text) {
@@ -232,8 +238,8 @@ class FilePlan {
 
   Isolation const& isolation_;
   std::vector<std::string> texts_;
-  std::vector<MountStep> steps_;
-  std::vector<FileDescriptor> opened_;
+  std::vector<int> opened_;
+  MountStep* steps_;  // no vector: that would be one more for every including file to compile
 };
 
 }  // namespace cloister::detail

@@ -4,7 +4,6 @@
 
 #include <pthread.h>
 
-#include <algorithm>
 #include <atomic>
 #include <utility>
 #include <vector>
@@ -82,6 +81,22 @@ class HostOnlyDescriptors {
    private:
     HostOnlyDescriptors& descriptors_;
   };
+  // For what knows only later whether it needs the lock.
+  class LaterLock {
+   public:
+    LaterLock() noexcept = default;
+    ~LaterLock() {
+      if (descriptors_ != nullptr) descriptors_->unlock();
+    }
+    LaterLock(LaterLock const&) = delete;
+    void lock() {
+      descriptors_ = &instance();
+      descriptors_->lock();
+    }
+
+   private:
+    HostOnlyDescriptors* descriptors_ = nullptr;
+  };
   void add(int fd, Lock const&) {
     if (std::uint64_t const mark = process_mark(); owner_ != mark) {
       fds_.clear();
@@ -92,7 +107,9 @@ class HostOnlyDescriptors {
   // Closes it under the lock, so that no fork in between sees the number reused.
   void close(int fd) noexcept {
     Lock const held;
-    fds_.erase(std::find(fds_.begin(), fds_.end(), fd));
+    for (int& each : fds_)
+      if (each == fd) each = fds_.back();
+    fds_.pop_back();
     sys::close(fd);
   }
 

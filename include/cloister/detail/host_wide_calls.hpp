@@ -105,7 +105,9 @@ inline SeccompFilter without_host_wide_calls() {
   filter.put(equal, of_own.size, 0, other.arch);
   filter.append(of_own);
   filter.append(of_other);
-  return std::vector<::sock_filter>(filter.instructions, filter.instructions + filter.size);
+  std::vector<::sock_filter> instructions(filter.size);
+  for (std::uint8_t i = 0; i < filter.size; ++i) instructions[i] = filter.instructions[i];
+  return instructions;
 }
 
 }  // namespace cloister::detail

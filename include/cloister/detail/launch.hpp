@@ -7,7 +7,6 @@
 #pragma once
 
 #include <atomic>
-#include <optional>
 
 #include "../child_error.hpp"
 #include "blocked_signals.hpp"
@@ -36,7 +35,7 @@ struct Running {
   FileDescriptor moved;  // what a callable speaks through instead
   HostOnlyDescriptor lifeline;
   FileDescriptor in, out, err;
-  std::vector<Received> early;  // what it has said already
+  Early early;  // what it has said already
 };
 
 [[noreturn]] inline void throw_failure(Plan const& plan, Failure const& failure, Error::Side side) {
@@ -73,7 +72,7 @@ class Birth {
   bool ready = false;
   Failure failure{Step::none, 0, 0};
 
-  std::vector<Received> early;  // what a quick child said after it was ready
+  Early early;  // what a quick child said after it was ready
 
   // Takes what has been said, up to both the announcement and the readiness; they come in any order from a middle and its child. What
   // is none of our messages before that is a failure: only code of ours has run in the child.
@@ -90,9 +89,11 @@ class Birth {
       Message const& message = received.message;
       bool const announces = message.kind == MessageKind::started && received.status > 0 && received.sender == announcer;
       if (ready && !announces) {
-        // Of one that floods us not all is kept, or it could take our memory: an honest child says two things at the most.
-        if (received.status > 0 && message.kind >= MessageKind::failed && message.kind <= MessageKind::ended && early.size() < 64)
-          early.push_back(std::move(received));
+        // Of one that floods us not all is kept, or it could take our memory.
+        if (received.status > 0 && message.kind == MessageKind::ended)
+          early.end = std::move(received);
+        else if (received.status > 0 && message.kind >= MessageKind::failed && message.kind < MessageKind::ended && early.outcome.status == 0)
+          early.outcome = std::move(received);
         continue;
       }
       if (received.status < 0) {
@@ -197,11 +198,7 @@ inline std::vector<IdRange> read_map(int directory, char const* name) {
   std::vector<IdRange> ranges;
   for (char* at = text.data(); *at != '\0';) {
     auto const number = [&] { return static_cast<std::uint32_t>(std::strtoull(at, &at, 10)); };
-    IdRange range{};
-    range.inside = number();
-    range.outside = number();
-    range.count = number();
-    ranges.push_back(range);
+    ranges.push_back({number(), number(), number()});  // in this order: braces say so
     while (*at == '\n') ++at;
   }
   return ranges;
@@ -526,11 +523,15 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
 
 class ChildStack {
  public:
-  ChildStack() : base_(spare.exchange(nullptr, std::memory_order_acquire)) {
+  // Nothing, unless there is a child that needs one.
+  explicit ChildStack(bool needed = true) {
+    if (!needed) return;
+    base_ = spare.exchange(nullptr, std::memory_order_acquire);
     if (base_ == nullptr) base_ = sys::mmap(size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
     if (base_ == nullptr) throw Error(ENOMEM, "mmap", "a stack for the child");
   }
   ~ChildStack() {
+    if (base_ == nullptr) return;
     if (void* const other = spare.exchange(base_, std::memory_order_release)) sys::munmap(other, size);
   }
   ChildStack(ChildStack const&) = delete;
@@ -541,7 +542,7 @@ class ChildStack {
   // The last one is kept: to map it, fault it in and unmap it again costs a tenth of a small program's start, and more in a host
   // whose other threads are running.
   static inline std::atomic<void*> spare{nullptr};
-  void* base_;
+  void* base_ = nullptr;
 };
 
 // PID 2 of a program under a reaper. It shares the host's memory until its execve, as PID 1 does, and waits until that is a program of
@@ -657,18 +658,22 @@ inline void clone_on_passing_thread(SharingClone& clone) {
 }
 
 // The caller's dumpable attribute belongs to its memory: a child that shares the memory and changes its ids takes it away for a
-// moment, in which no other such child starts and no fork copies the host.
+// moment, in which no other such child starts and no fork copies the host. That begins with keep().
 class KeptDumpable {
  public:
-  KeptDumpable() : value_(sys::prctl(PR_GET_DUMPABLE)) {}
+  KeptDumpable() noexcept = default;
   ~KeptDumpable() {
     if (value_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
   }
   KeptDumpable(KeptDumpable const&) = delete;
+  void keep() {
+    lock_.lock();
+    value_ = sys::prctl(PR_GET_DUMPABLE);
+  }
 
  private:
-  HostOnlyDescriptors::Lock lock_;
-  int value_;
+  HostOnlyDescriptors::LaterLock lock_;
+  int value_ = 0;
 };
 
 // `init_program`: what PID 1 becomes under a reaper; empty without one.
@@ -706,11 +711,11 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   side.shares_memory = true;
   side.waits_for_go = waits;
   side.unshare_flags = unshared_later(plan.child);
-  std::optional<ChildStack> second_stack;
+  ChildStack const second_stack{static_cast<bool>(init_program)};
   int second_unfinished = 0;
   if (init_program) {
     side.init_program = init_program.get();
-    side.second_stack = second_stack.emplace().base();
+    side.second_stack = second_stack.base();
     side.stack_size = ChildStack::size;
     side.second_unfinished = &second_unfinished;
   }
@@ -741,8 +746,8 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   Birth birth{running.channel.get(), false};
   {
     BlockedSignals const blocked;
-    std::optional<KeptDumpable> dumpable;
-    if (plan.child.ids_change && !waits) dumpable.emplace();
+    KeptDumpable dumpable;
+    if (plan.child.ids_change && !waits) dumpable.keep();
     if (passing_thread)
       clone_on_passing_thread(clone);
     else
@@ -762,7 +767,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     if (waits) {
       try {
         write_maps_if_asked(plan, birth);
-        if (plan.child.ids_change) dumpable.emplace();
+        if (plan.child.ids_change) dumpable.keep();
         tell_to_go(plan, running.channel.get());
       } catch (...) {
         birth.kill();

@@ -154,6 +154,45 @@ struct ChildPlan {
 };
 static_assert(std::is_trivially_destructible_v<ChildPlan> && std::is_standard_layout_v<ChildPlan>);
 
+// Its vectors are filled by push_back alone: each further operation is one more template that every including file compiles.
+// Texts that others own, as execve(2) takes them: ended by null. A vector of pointers would be one more for every including file to
+// compile.
+class TextPointers {
+ public:
+  TextPointers() noexcept = default;
+  TextPointers(TextPointers const&) = delete;
+  ~TextPointers() { delete[] pointers_; }
+  void add(char const* text) {
+    if (size_ + 1 >= room_) grow();
+    pointers_[size_++] = text;
+    pointers_[size_] = nullptr;
+  }
+  // Takes out those which `is_unwanted`.
+  template <class Predicate>
+  void remove(Predicate const& is_unwanted) noexcept {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < size_; ++i)
+      if (!is_unwanted(pointers_[i])) pointers_[kept++] = pointers_[i];
+    size_ = kept;
+    if (pointers_ != nullptr) pointers_[size_] = nullptr;
+  }
+  char const* const* get() const noexcept { return pointers_ != nullptr ? pointers_ : &nothing; }
+
+ private:
+  void grow() {
+    std::size_t const room = 2 * room_ + 16;
+    char const** const larger = new char const*[room];
+    for (std::size_t i = 0; i < size_; ++i) larger[i] = pointers_[i];
+    delete[] pointers_;
+    pointers_ = larger;
+    room_ = room;
+  }
+
+  static constexpr char const* nothing = nullptr;
+  char const** pointers_ = nullptr;
+  std::size_t size_ = 0, room_ = 0;
+};
+
 // Checks a description for itself and against the caller; std::invalid_argument or Error before any process exists. It points into the
 // description and the command, which must outlive it.
 class Plan {
@@ -196,8 +235,8 @@ class Plan {
 
   // Whether a callable has nothing to set up that could fail, and need not be awaited.
   bool nothing_can_fail() const noexcept {
-    return child.unshare_flags == 0 && !child.close_others && !child.fresh_session && isolation_.privileges == Privileges{} &&
-           child.cgroup < 0;
+    return child.unshare_flags == 0 && !child.close_others && !child.fresh_session && !child.forbid_nesting && !child.no_new_privs &&
+           !child.drops_capabilities && child.limit_count == 0 && child.seccomp.len == 0 && child.cgroup < 0;
   }
 
   // Redirects one of the streams 0 to 2 to a descriptor above 2.
@@ -211,8 +250,8 @@ class Plan {
       case Step::unshare: return to_string(isolation_.unshare);
       case Step::write_uid_map: return quoted(uid_map_);
       case Step::write_gid_map: return quoted(gid_map_);
-      case Step::hostname: return isolation_.hostname.value_or("");
-      case Step::domainname: return isolation_.domainname.value_or("");
+      case Step::hostname: return text_of(isolation_.hostname);
+      case Step::domainname: return text_of(isolation_.domainname);
       case Step::setresuid: return std::to_string(child.uid);
       case Step::setresgid: return std::to_string(child.gid);
       case Step::clock_offsets: return quoted(clock_offsets_);
@@ -233,14 +272,14 @@ class Plan {
       case Step::resource_limit: return to_string(isolation_.privileges.limits.at(static_cast<std::size_t>(index)));
       case Step::drop_capabilities: return "to " + to_string(isolation_.privileges.capabilities);
       case Step::cgroup: return to_string(*isolation_.cgroup);
-      case Step::chdir: return command_->directory().value_or("");
+      case Step::chdir: return text_of(command_->directory());
       case Step::execve: return candidate_paths_.size() < 2 ? program() : join({program(), ", looked for in ", path_, ","});
       default: return {};
     }
   }
   // Why it probably went wrong and what would help, also for people.
   std::string hint(Step step, int error, int index) const {
-    std::string text;
+    std::string_view text;
     switch (step) {
       case Step::bind:
       case Step::mount_proc:
@@ -251,7 +290,9 @@ class Plan {
       case Step::mount_overlay:
       case Step::put_file:
       case Step::symlink:
-      case Step::make_directory: text = files_.hint(index, error); break;
+      case Step::make_directory:
+        if (std::string of_mount = files_.hint(index, error); !of_mount.empty()) return of_mount;
+        break;
       case Step::open_root:
         if (error == ENOTDIR) text = "it is no directory";
         [[fallthrough]];
@@ -295,10 +336,11 @@ class Plan {
         break;
       default: break;
     }
-    return text.empty() ? refusal_hint(name_of(step), error, unshare()) : text;
+    return text.empty() ? refusal_hint(name_of(step), error, unshare()) : join({text});
   }
 
  private:
+  static std::string text_of(std::optional<std::string> const& text) { return text ? *text : std::string{}; }
   static std::string quoted(std::string text) {
     while (!text.empty() && text.back() == '\n') text.pop_back();
     for (char& c : text)
@@ -321,7 +363,7 @@ class Plan {
     if (isolation_.clock != ClockOffsets{} && !unshares(NamespaceType::time)) refuse("clock without time in unshare");
     if (isolation_.loopback != Loopback::up && !unshares(NamespaceType::net)) refuse("loopback without net in unshare");
     if (!unshares(NamespaceType::mnt)) {
-      if (isolation_.root != Root{}) refuse("root without mnt in unshare: it would be the caller's own root");
+      if (isolation_.root.kind() != Root::Kind::host) refuse("root without mnt in unshare: it would be the caller's own root");
       if (!isolation_.mounts.empty()) refuse("mounts without mnt in unshare: they would be the caller's own");
     }
     for (Mount const& mount : isolation_.mounts)
@@ -342,17 +384,21 @@ class Plan {
   void plan_ids() {
     if (!isolation_.unshare.contains(NamespaceType::user)) return;
     std::uint32_t const uid = sys::geteuid(), gid = sys::getegid();
-    IdMap const map = isolation_.ids.value_or(IdMap::self());
-    std::vector<IdRange> uids = map.uids(), gids = map.gids();
+    IdMap const self = IdMap::self();
+    IdMap const& map = isolation_.ids ? *isolation_.ids : self;
+    std::vector<IdRange> &uids = uid_ranges, &gids = gid_ranges;
     if (map.kind() == IdMap::Kind::self) {
-      uids = {{uid, uid}};
-      gids = {{gid, gid}};
+      uids.push_back({uid, uid});
+      gids.push_back({gid, gid});
     } else if (map.kind() == IdMap::Kind::root) {
-      uids = {{0, uid}};
-      gids = {{0, gid}};
+      uids.push_back({0, uid});
+      gids.push_back({0, gid});
     } else if (map.kind() == IdMap::Kind::subordinate) {
       uids = subordinate_ranges("/etc/subuid", uid, uid);
       gids = subordinate_ranges("/etc/subgid", uid, gid);
+    } else {
+      uids = std::vector<IdRange>(map.uids());
+      gids = std::vector<IdRange>(map.gids());
     }
     child.uid = IdMap::maps(uids, 0) ? 0 : uids.front().inside;
     child.gid = IdMap::maps(gids, 0) ? 0 : gids.front().inside;
@@ -365,13 +411,10 @@ class Plan {
     child.ids_change = outside(uids, child.uid) != uid || outside(gids, child.gid) != gid;
     uid_map_ = IdMap::text(uids);
     gid_map_ = IdMap::text(gids);
-    uid_ranges = uids;
-    gid_ranges = gids;
 
     // One's own ids alone may be written by the child, once it has given up setgroups. A caller that may do more writes itself,
     // so that setgroups stays allowed and the child can drop the groups that it came with.
-    bool const own_only = uids == std::vector<IdRange>{{uids.front().inside, uid}} &&
-                          gids == std::vector<IdRange>{{gids.front().inside, gid}};
+    bool const own_only = is_alone(uids, uid) && is_alone(gids, gid);
     bool const privileged = caller_may_set_ids();
     child.new_user = true;
     child.parent_writes_maps = privileged || !own_only;
@@ -384,6 +427,9 @@ class Plan {
     child.uid_map_size = uid_map_.size();
     child.gid_map = gid_map_.c_str();
     child.gid_map_size = gid_map_.size();
+  }
+  static bool is_alone(std::vector<IdRange> const& ranges, std::uint32_t id) noexcept {
+    return ranges.size() == 1 && ranges[0].outside == id && ranges[0].count == 1;
   }
   static std::uint32_t outside(std::vector<IdRange> const& ranges, std::uint32_t inside) noexcept {
     for (IdRange const& range : ranges)
@@ -409,10 +455,16 @@ class Plan {
     child.loopback_up = isolation_.unshare.contains(NamespaceType::net) && isolation_.loopback == Loopback::up;
     if (isolation_.clock != ClockOffsets{}) {
       auto const line = [](char const* clock, std::chrono::nanoseconds offset) {
-        auto const seconds = std::chrono::floor<std::chrono::seconds>(offset);
-        return clock + (" " + std::to_string(seconds.count())) + " " + std::to_string((offset - seconds).count()) + "\n";
+        constexpr std::int64_t second = 1'000'000'000;
+        std::int64_t seconds = offset.count() / second, rest = offset.count() % second;
+        if (rest < 0) {  // the rest counts forward, also from a time that is back
+          rest += second;
+          --seconds;
+        }
+        return join({clock, " ", std::to_string(seconds), " ", std::to_string(rest), "\n"});
       };
-      clock_offsets_ = line("monotonic", isolation_.clock.monotonic) + line("boottime", isolation_.clock.boottime);
+      clock_offsets_ = line("monotonic", isolation_.clock.monotonic);
+      clock_offsets_ += line("boottime", isolation_.clock.boottime);
       child.clock_offsets = clock_offsets_.c_str();
       child.clock_offsets_size = clock_offsets_.size();
     }
@@ -489,20 +541,16 @@ class Plan {
       return found;
     };
     for (char** entry = ::environ; entry != nullptr && *entry != nullptr; ++entry)
-      if (is_wanted(*entry)) environment_.push_back(*entry);
+      if (is_wanted(*entry)) environment_.add(*entry);
     if (command_ != nullptr) {
       variables_.reserve(command_->variables().size());
       for (auto const& variable : command_->variables()) {
-        std::size_t kept = 0;
-        for (char const* entry : environment_)
-          if (!has_name(entry, variable.first)) environment_[kept++] = entry;
-        environment_.resize(kept);
+        environment_.remove([&](char const* entry) { return has_name(entry, variable.first); });
         variables_.push_back(variable.first + '=' + variable.second);
-        environment_.push_back(variables_.back().c_str());
+        environment_.add(variables_.back().c_str());
       }
     }
-    environment_.push_back(nullptr);
-    child.environment = environment_.data();
+    child.environment = environment_.get();
   }
 
   std::string const& program() const { return command_->words().front(); }
@@ -510,7 +558,7 @@ class Plan {
   // The paths at which the program may be, in the PATH that it will see.
   void plan_candidates() {
     if (program().find('/') != std::string::npos) {
-      candidates_ = {program().c_str(), nullptr};
+      candidates_.add(program().c_str());
       return;
     }
     path_ = "/usr/local/bin:/usr/bin:/bin";
@@ -522,21 +570,18 @@ class Plan {
       candidate_paths_.push_back(directory.empty() ? program() : directory + '/' + program());
       start = end + 1;
     }
-    for (std::string const& path : candidate_paths_) candidates_.push_back(path.c_str());
-    candidates_.push_back(nullptr);
+    for (std::string const& path : candidate_paths_) candidates_.add(path.c_str());
   }
 
   void plan_program() {
     Command const& command = *command_;
-    arguments_.reserve(command.words().size() + 1);
-    for (std::string const& word : command.words()) arguments_.push_back(word.c_str());
-    arguments_.push_back(nullptr);
-    child.arguments = arguments_.data();
+    for (std::string const& word : command.words()) arguments_.add(word.c_str());
+    child.arguments = arguments_.get();
     plan_candidates();
-    child.candidates = candidates_.data();
+    child.candidates = candidates_.get();
     if (command.directory()) child.directory = command.directory()->c_str();
 
-    kept_ = command.kept();
+    for (Command::Kept const& each : command.kept()) kept_.push_back({each.fd, each.as});
     for (int fd : isolation_.descriptors.fds())
       if (fd > 2) kept_.push_back({fd, fd});
     for (std::size_t i = 0; i < kept_.size(); ++i)
@@ -592,13 +637,13 @@ class Plan {
     // They are few, and std::sort is a heavy template.
     for (std::size_t i = 1; i < kept_.size(); ++i)
       for (std::size_t j = i; j > 0 && kept_[j].as < kept_[j - 1].as; --j) std::swap(kept_[j], kept_[j - 1]);
-    std::size_t kept = 0;
+    std::size_t count = 0;
     for (Command::Kept const& each : kept_)
-      if (kept == 0 || kept_[kept - 1] != each) kept_[kept++] = each;
-    kept_.resize(kept);
+      if (count == 0 || kept_[count - 1] != each) kept_[count++] = each;
+    while (kept_.size() > count) kept_.pop_back();
     child.kept = kept_.data();
     child.kept_count = kept_.size();
-    kept_copies_.resize(kept_.size());
+    for (Command::Kept const& each : kept_) kept_copies_.push_back(each.fd);
     child.kept_copies = kept_copies_.data();
   }
 
@@ -609,7 +654,7 @@ class Plan {
   FileDescriptor cgroup_;
   std::string uid_map_, gid_map_, clock_offsets_, path_;
   std::vector<std::string> variables_, candidate_paths_;
-  std::vector<char const*> arguments_, environment_, candidates_;
+  TextPointers arguments_, environment_, candidates_;
   std::vector<Command::Kept> kept_;
   std::vector<int> kept_copies_;
 };

@@ -68,28 +68,38 @@ class Deadline {
  public:
   Deadline() noexcept = default;
   // From now on. A negative duration is over at once, one of more than a century never.
+  explicit Deadline(std::chrono::nanoseconds in) noexcept {
+    std::int64_t const count = in.count();
+    if (count >= century * second) return;
+    at_ = now() + (count <= 0 ? 0 : count);
+    set_ = true;
+  }
   template <class Rep, class Period>
   explicit Deadline(std::chrono::duration<Rep, Period> in) noexcept {
     using namespace std::chrono;
-    constexpr auto century = duration<double>(100.0 * 365 * 24 * 3600);
-    auto const seconds = duration<double>(in);
-    if (seconds >= century) return;
-    at_ = steady_clock::now() + (seconds.count() <= 0 ? nanoseconds{} : ceil<nanoseconds>(in));
-    set_ = true;
+    double const seconds = duration<double>(in).count();
+    if (seconds < century) *this = Deadline{seconds <= 0 ? nanoseconds{} : ceil<nanoseconds>(in)};
   }
-  bool passed() const noexcept { return set_ && std::chrono::steady_clock::now() >= at_; }
+  bool passed() const noexcept { return set_ && now() >= at_; }
   // What ppoll(2) takes: null for no limit.
   ::timespec const* left(::timespec& room) const noexcept {
     if (!set_) return nullptr;
-    auto const left = std::max(at_ - std::chrono::steady_clock::now(), std::chrono::steady_clock::duration{});
-    auto const seconds = std::chrono::floor<std::chrono::seconds>(left);
-    room.tv_sec = seconds.count();
-    room.tv_nsec = (left - seconds).count();
+    std::int64_t const time = now(), left = at_ > time ? at_ - time : 0;
+    room.tv_sec = left / second;
+    room.tv_nsec = left % second;
     return &room;
   }
 
  private:
-  std::chrono::steady_clock::time_point at_{};
+  // Plain numbers, of nanoseconds: arithmetic with std::chrono is templates for every including file to instantiate.
+  static constexpr std::int64_t second = 1'000'000'000, century = std::int64_t{100} * 365 * 24 * 3600;
+  static std::int64_t now() noexcept {
+    ::timespec time{};
+    ::clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * second + time.tv_nsec;
+  }
+
+  std::int64_t at_ = 0;
   bool set_ = false;
 };
 
