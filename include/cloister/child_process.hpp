@@ -54,8 +54,9 @@ class [[nodiscard]] ChildProcess<R()> : public Child {
   [[nodiscard]] ChildProcess(Isolation const& isolation, F&& callable)
       : ChildProcess(detail::Plan{isolation}, std::decay_t<F>(std::forward<F>(callable))) {}
 
-  // Starts a program; returns when it runs. Its cost does not depend on this process's memory. Throws std::invalid_argument and Error
-  // as above: a program that cannot be executed is an Error of step "execve", no exit status; one that dies before that ChildDied.
+  // Starts a program; returns when it runs. Its cost does not depend on this process's memory (under Init::reaper on x86-64, where
+  // memory files may be executed). Throws std::invalid_argument and Error as above: a program that cannot be executed is an Error of step
+  // "execve", no exit status; one that dies before that ChildDied.
   [[nodiscard]] ChildProcess(Isolation const& isolation, Command const& command)
     requires std::same_as<R, ExitStatus>
       : ChildProcess(isolation, command, {}) {}
@@ -100,7 +101,7 @@ class [[nodiscard]] ChildProcess<R()> : public Child {
     ExitStatus const status = wait();
     if (state_.outcome.status == 0) take_messages();
     state_.running.channel = {};
-    state_.running.moved.reset();
+    state_.running.moved = {};
     if (state_.outcome.status == 0) throw ChildDied(status);
     detail::Received outcome = std::move(state_.outcome);
     if (outcome.message.kind == detail::MessageKind::failed)

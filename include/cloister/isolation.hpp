@@ -1,15 +1,7 @@
 // The description of a world for a child: nothing happens here.
 #pragma once
 
-#include <linux/audit.h>
-#include <linux/seccomp.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-
-#include <bit>
 #include <cerrno>
-#include <cstddef>
-#include <cstdlib>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -19,7 +11,7 @@
 #include "clock_offsets.hpp"
 #include "clone_flags.hpp"
 #include "detail/host_wide_calls.hpp"
-#include "file_descriptor.hpp"
+#include "detail/id_map_file.hpp"
 #include "id_map.hpp"
 #include "mount.hpp"
 #include "privileges.hpp"
@@ -112,16 +104,13 @@ struct Isolation {
   Init init = Init::none;
   ParentDeath on_parent_death = ParentDeath::kill_child;
 
-  // The strictest description that still runs a program, for code that one does not trust: its own namespaces of every type but time,
-  // no id of root's (a root caller becomes 65534), an empty root with a read-only /usr and what links to it, a fresh /proc, a minimal
-  // /dev, 64 MiB of /tmp where nothing can be executed, no capability and no way to one, no user namespace below it, none of the
-  // caller's descriptors, of its environment PATH, LANG, LC_ALL, TERM and TZ, a session without a terminal, a reaper, and a seccomp
-  // filter, which one of yours replaces: it refuses what reaches out of every namespace, namely the calls of keyrings(7), sockets of
-  // vsock(7), perf_event_open(2), syslog(2) and io_uring(7), and it leaves SO_LINGER without effect. It looks at the caller and its /usr
-  // now. A boundary against files, processes, networks and ids of the host; not against bugs of the kernel, not against what uses up
-  // processor and memory (see limits and cgroup), and for a callable not against what this process had in memory (what it shares, as by
-  // MAP_SHARED, stays shared), nor against a change of mode of this program's file, to which /proc/self/exe leads, where a caller that
-  // is not root owns it.
+  // The strictest description that still runs a program, for code that one does not trust: namespaces of its own of every type but time,
+  // never the host's root (a root caller becomes 65534), an empty root with a read-only /usr and what links to it, /proc, a minimal /dev,
+  // 64 MiB of /tmp, no capability, no new privilege, no user namespace below, no descriptor, PATH, LANG, LC_ALL, TERM and TZ, no terminal,
+  // a reaper, and a filter of calls that reach out of every namespace (detail/host_wide_calls.hpp), which one of yours replaces. It looks
+  // at the caller and its /usr now. Needs Linux 5.12 and user namespaces. A boundary against files, processes, networks and ids of the
+  // host. Not against bugs of the kernel, what uses up processor and memory (see limits and cgroup) and, for a callable, what this process
+  // has in memory or shares, and a change of mode of this program's file where a caller other than root owns it (/proc/self/exe).
   static Isolation untrusted();
 
   friend bool operator==(Isolation const&, Isolation const&) = default;
@@ -185,19 +174,8 @@ namespace detail {
 
 // Whether an id of the caller's user namespace means anything outside of it. True where /proc cannot tell.
 inline bool id_is_mapped(char const* map, std::uint32_t id) {
-  FileDescriptor const file = FileDescriptor::adopt(sys::openat(AT_FDCWD, map, O_RDONLY | O_CLOEXEC));
-  if (!file) return true;
-  char text[4096];
-  long const size = sys::read(file.get(), text, sizeof text - 1);
-  text[size > 0 ? size : 0] = '\0';
-  for (char* at = text; *at != '\0';) {
-    std::uint64_t const inside = std::strtoull(at, &at, 10);
-    std::strtoull(at, &at, 10);
-    std::uint64_t const count = std::strtoull(at, &at, 10);
-    if (id >= inside && id - inside < count) return true;
-    while (*at == '\n') ++at;
-  }
-  return false;
+  std::vector<IdRange> const ranges = read_id_map(AT_FDCWD, map);
+  return ranges.empty() || IdMap::maps(ranges, id);
 }
 
 // A directory such as /bin as the host has it: a link into /usr, or what it holds.

@@ -98,7 +98,8 @@ struct ResourceLimit {
 
 // A compiled seccomp filter, seccomp(2): the instructions of a program for the kernel's packet filter machine, such as
 // seccomp_export_bpf_mem() of libseccomp makes. Loaded last, when everything else stands, in the callable or program alone. A program
-// still needs execve; a callable sendto, and what sends its result: sendmsg and exit_group, for a large one memfd_create, write, fcntl.
+// still needs execve; a callable sendto, sendmsg and exit_group, and for a result over 1 KiB memfd_create, write, fcntl, rt_sigprocmask,
+// rt_sigpending and rt_sigtimedwait.
 class SeccompFilter {
  public:
   SeccompFilter() = default;

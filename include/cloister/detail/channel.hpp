@@ -18,7 +18,7 @@ enum class MessageKind : std::uint32_t {
   result,       // child: the encoded result, `size` bytes, follows or comes in a memfd
   threw,        // child: likewise the type's name, a NUL, and the text
   ended,        // reaper: `value` is the wait status of PID 2
-  go,           // parent: the id maps are written
+  go,           // parent: what the child waited for is done
   moved         // child: it speaks through another socket from now on, which comes with this
 };
 

@@ -34,7 +34,10 @@ struct ChildSide {
   std::size_t stack_size = 0;
   int* second_unfinished = nullptr; // and what the kernel clears when PID 2 lets go of our memory
   int root = -1;                    // the tree of a root that is a directory, once it is open
-  int null = -1;                    // /dev/null, where it has been opened before the root changed
+  static constexpr int not_opened = -4096;
+  int null = not_opened;            // /dev/null, or why it could not be opened before the root changed
+  int candidate_count = -1;         // how many of the paths a program may be executed by; -1: all,
+  int candidate_refused = 0;        // and with which errno it is not by the next
 };
 
 // Ends a child whose parent has gone. A negative errno if it cannot be heard.

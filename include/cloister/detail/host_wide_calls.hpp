@@ -47,7 +47,10 @@ inline SeccompFilter without_host_wide_calls() {
   constexpr std::uint32_t x32 = 0x4000'0000;
   constexpr auto number = [](long call) { return static_cast<std::uint32_t>(call) & ~x32; };
   CallNumbers own{0, number(SYS_add_key), number(SYS_socket), number(SYS_setsockopt), number(SYS_perf_event_open), number(SYS_syslog)};
-  // The other numbering that programs may use; other machines have only one, or the same numbers in both.
+#if defined(SYS_socketcall)
+  own.socketcall = SYS_socketcall;
+#endif
+  // The other numbering that programs may use. Machines that are not named here are taken to have one only.
 #if defined(__x86_64__)
   CallNumbers const other{AUDIT_ARCH_I386, 286, 359, 366, 336, 103, 0, 102};
   own.setsockopt_again = 541;  // of x32

@@ -21,11 +21,14 @@ namespace cloister::detail {
 
   std::uint64_t const all = ~std::uint64_t{0};
   sys::sigprocmask(SIG_SETMASK, &all);
-  int patience = 1000;  // with a kernel that does not let it see who has ended; its parent must not wait for ever
+  int patience = 1000;  // with a kernel that does not let it hear of signals, or see who has ended: its parent must not wait for ever
   for (;;) {
     ::siginfo_t info{};
     int const signal = sys::sigwaitinfo(&all, &info);
-    if (signal < 0) continue;
+    if (signal < 0) {
+      if (--patience == 0) sys::exit(127);
+      continue;
+    }
     // Looked at whatever the signal was: those inside can have the kernel send this one as well, by a pipe of theirs and F_SETOWN,
     // fcntl(2), and where the queue is full a SIGIO comes in its place.
     ::pollfd cut{side.lifeline, POLLIN, 0};

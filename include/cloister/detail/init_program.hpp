@@ -56,7 +56,12 @@ cloister_init_program_begin:
   movl $8, %r10d
   syscall
   testl %eax, %eax
-  jle 1b
+  jg 8f
+  decl %r12d                     # patience
+  jnz 1b
+  movl $127, %ebx
+  jmp 4f
+8:
   cmpl $17, %eax                 # SIGCHLD
   je 2f
   cmpl $0, 8(%rsp)               # si_code: what the kernel sends has reached the main process by itself

@@ -32,7 +32,7 @@ struct Running {
   int pid = -1;
   FileDescriptor pidfd;
   HostOnlyDescriptor channel;
-  FileDescriptor moved;  // what a callable speaks through instead
+  HostOnlyDescriptor moved;  // what a callable speaks through instead
   HostOnlyDescriptor lifeline;
   FileDescriptor in, out, err;
   Early early;  // what it has said already
@@ -67,10 +67,11 @@ class Birth {
   int announcer = -1;  // who may say that the child has started: the middle, or else the child itself
   int pid = -1;     // the real one
   FileDescriptor pidfd;
-  FileDescriptor moved;  // the channel that the child has moved to; the middle and an init stay with the first
+  HostOnlyDescriptor moved;  // the channel that the child has moved to; the middle and an init stay with the first
   bool announced = false;
   bool ready = false;
   Failure failure{Step::none, 0, 0};
+  ExitStatus ended = ExitStatus::unknown();  // before it was ready, as an init has it
 
   Early early;  // what a quick child said after it was ready
 
@@ -78,13 +79,19 @@ class Birth {
   // is none of our messages before that is a failure: only code of ours has run in the child.
   void listen() {
     listen_to(channel_);
-    if (moved && !ready) listen_to(moved.get());
+    if (has_moved() && !ready) listen_to(moved.get());
   }
   void listen_to(int channel) {
     while (!(ready && (announced || !through_middle_ || channel != channel_))) {
-      Received received = receive_message(channel);
+      HostOnlyDescriptor new_channel;
+      Received received = [&] {
+        HostOnlyDescriptors::Lock const lock;  // no copy of the host that is made meanwhile gets it
+        Received one = receive_message(channel);
+        if (!ready && one.fd && one.message.kind == MessageKind::moved) new_channel = HostOnlyDescriptor{std::move(one.fd), lock};
+        return one;
+      }();
       // What a child says of its failure comes before what its init says of its end.
-      if (moved && !ready && channel == channel_) listen_to(moved.get());
+      if (has_moved() && !ready && channel == channel_) listen_to(moved.get());
       if (received.status == -EAGAIN || received.status == 0) return;
       Message const& message = received.message;
       bool const announces = message.kind == MessageKind::started && received.status > 0 && received.sender == announcer;
@@ -107,19 +114,22 @@ class Birth {
       } else if (message.kind == MessageKind::ready) {
         ready = true;
       } else if (message.kind == MessageKind::moved) {
-        if (!received.fd) failure = {Step::channel, EMFILE, 0};  // it got lost on the way
-        moved = std::move(received.fd);
+        if (new_channel.get() < 0) failure = {Step::channel, EMFILE, 0};  // it got lost on the way
+        moved = std::move(new_channel);
       } else if (message.kind == MessageKind::failed) {
         failure = {message.step, message.value, message.item};
-      } else if (failure.step == Step::none) {  // an init tells as well how the process ended that has failed
+      } else if (message.kind == MessageKind::ended) {  // an init's word, which of a process that has failed comes as well
+        ended = ExitStatus::from_wait_status(message.value);
+      } else {
         failure = {Step::started, EBADMSG, 0};
       }
     }
   }
   // Waits until there is more to hear, or the child has ended; the latter is the result. A child whose pidfd we do not have yet is
   // looked at ten times a second: it should speak long before.
+  bool has_moved() const noexcept { return moved.get() >= 0; }
   bool wait_for_more() const noexcept {
-    bool const all_said = moved && (announced || !through_middle_);
+    bool const all_said = has_moved() && (announced || !through_middle_);
     ::pollfd waiting[3] = {{all_said ? -1 : channel_, POLLIN, 0}, {pidfd.get(), POLLIN, 0}, {moved.get(), POLLIN, 0}};
     ::timespec const tenth{0, 100'000'000};
     int const count = sys::poll(waiting, 3, pidfd ? nullptr : &tenth);
@@ -187,22 +197,6 @@ inline void run_id_helper(std::string const& helper, char const* step, long chil
   if (!status.success() && !status.is_unknown()) throw Error(EPERM, step, "by " + helper, Error::Side::parent, said);
 }
 
-// The lines of a map as the kernel shows them.
-inline std::vector<IdRange> read_map(int directory, char const* name) {
-  FileDescriptor const file = FileDescriptor::adopt(sys::openat(directory, name, O_RDONLY | O_CLOEXEC));
-  std::string text(16 * 1024, '\0');
-  std::size_t size = 0;
-  for (long got; file && size < text.size() && (got = sys::read(file.get(), text.data() + size, text.size() - size)) > 0;)
-    size += static_cast<std::size_t>(got);
-  text.resize(size);
-  std::vector<IdRange> ranges;
-  for (char* at = text.data(); *at != '\0';) {
-    auto const number = [&] { return static_cast<std::uint32_t>(std::strtoull(at, &at, 10)); };
-    ranges.push_back({number(), number(), number()});  // in this order: braces say so
-    while (*at == '\n') ++at;
-  }
-  return ranges;
-}
 // Not in the order in which they were written: the kernel sorts what is over five lines. No two lines of one are the same.
 inline bool same_map(std::vector<IdRange> const& a, std::vector<IdRange> const& b) noexcept {
   std::size_t same = 0;
@@ -245,8 +239,8 @@ inline Failure write_maps(Plan const& plan, int pidfd, int child) {
     if (long const result = write("uid_map", texts.uid_map, texts.uid_map_size); result < 0)
       return refused(Step::write_uid_map, result);
   }
-  if (!same_map(read_map(directory.get(), "gid_map"), plan.gid_ranges)) return refused(Step::write_gid_map, -EBADMSG);
-  if (!same_map(read_map(directory.get(), "uid_map"), plan.uid_ranges)) return refused(Step::write_uid_map, -EBADMSG);
+  if (!same_map(read_id_map(directory.get(), "gid_map"), plan.gid_ranges)) return refused(Step::write_gid_map, -EBADMSG);
+  if (!same_map(read_id_map(directory.get(), "uid_map"), plan.uid_ranges)) return refused(Step::write_uid_map, -EBADMSG);
   return {Step::none, 0, 0};
 }
 
@@ -450,7 +444,8 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, Deadline co
     if (ended || (birth.middle < 0 && birth.pid < 0)) {
       birth.kill();
       birth.reap_middle();
-      throw ChildDied(birth.reap());
+      ExitStatus const status = birth.reap();
+      throw ChildDied(birth.ended.is_unknown() ? status : birth.ended);
     }
   }
 }

@@ -534,12 +534,12 @@ class Plan {
     auto const has_name = [](char const* entry, std::string const& name) {
       return std::strncmp(entry, name.c_str(), name.size()) == 0 && entry[name.size()] == '=';
     };
-    // Copied at once: another thread's setenv() moves the array.
     auto const is_wanted = [&](char const* entry) {
       bool found = inherits;
       for (std::string const& name : wanted.names()) found = found || has_name(entry, name);
       return found;
     };
+    // The pointers alone, in one pass: another thread's setenv() may move the array meanwhile.
     for (char** entry = ::environ; entry != nullptr && *entry != nullptr; ++entry)
       if (is_wanted(*entry)) environment_.add(*entry);
     if (command_ != nullptr) {

@@ -16,22 +16,30 @@ CLOISTER_DETAIL_CHILD_SIDE inline int open_without_proc_links(char const* path, 
   kernel::open_how const how{flags | O_CLOEXEC, 0, kernel::resolve_no_magiclinks};
   return sys::openat2(AT_FDCWD, path, &how);
 }
-// The name that an ELF program gives its interpreter; empty if it has none, or is one that the kernel does not take.
+// 0 or a negative errno.
+CLOISTER_DETAIL_CHILD_SIDE inline int look_without_proc_links(char const* path) noexcept {
+  int const fd = open_without_proc_links(path, O_PATH);
+  if (fd < 0) return fd;
+  sys::close(fd);
+  return 0;
+}
+
+// Looks at the interpreter that an ELF program names, if it is one of that layout.
 template <class Header, class Segment, std::size_t Size>
-CLOISTER_DETAIL_CHILD_SIDE inline void read_interpreter(int fd, char (&name)[Size]) noexcept {
-  name[0] = '\0';
+CLOISTER_DETAIL_CHILD_SIDE inline int check_interpreter(int fd, char (&name)[Size]) noexcept {
   Header header;
-  if (sys::pread(fd, &header, sizeof header, 0) != sizeof header) return;
+  if (sys::pread(fd, &header, sizeof header, 0) != sizeof header || header.e_phentsize != sizeof(Segment)) return 0;
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     Segment segment;
     auto const at = static_cast<long>(header.e_phoff + i * sizeof segment);
-    if (sys::pread(fd, &segment, sizeof segment, at) != sizeof segment) return;
+    if (sys::pread(fd, &segment, sizeof segment, at) != sizeof segment) return 0;
     if (segment.p_type != PT_INTERP) continue;
     std::size_t const wanted = segment.p_filesz < Size ? segment.p_filesz : Size - 1;
     long const size = sys::pread(fd, name, wanted, static_cast<long>(segment.p_offset));
     name[size < 0 ? 0 : size] = '\0';
-    return;
+    return look_without_proc_links(name);
   }
+  return 0;
 }
 CLOISTER_DETAIL_CHILD_SIDE inline long check_program(char const* path) noexcept {
   char text[4096 + 1];  // the longest name of an interpreter, PATH_MAX
@@ -46,20 +54,15 @@ CLOISTER_DETAIL_CHILD_SIDE inline long check_program(char const* path) noexcept 
     if (fd < 0) return fd == -EACCES ? -EPERM : fd;  // the kernel would read it all the same
     long const size = sys::read(fd, text, 256);      // what the kernel reads of a script
     bool const script = size >= 3 && text[0] == '#' && text[1] == '!';
-    if (!script) {
-      bool const elf = size > EI_CLASS && text[0] == ELFMAG0 && text[1] == ELFMAG1 && text[2] == ELFMAG2 && text[3] == ELFMAG3;
-      char const elf_class = elf ? text[EI_CLASS] : char{ELFCLASSNONE};
-      text[0] = '\0';
-      if (elf && elf_class == ELFCLASS64) read_interpreter<::Elf64_Ehdr, ::Elf64_Phdr>(fd, text);
-      if (elf && elf_class == ELFCLASS32) read_interpreter<::Elf32_Ehdr, ::Elf32_Phdr>(fd, text);
+    int interpreter = 0;
+    // In both layouts: the byte that tells them apart is one that the kernel's loaders do not look at.
+    if (!script && size >= 0) {
+      interpreter = check_interpreter<::Elf64_Ehdr, ::Elf64_Phdr>(fd, text);
+      if (interpreter == 0) interpreter = check_interpreter<::Elf32_Ehdr, ::Elf32_Phdr>(fd, text);
     }
     sys::close(fd);
     if (size < 0) return size;
-    if (!script) {
-      int const interpreter = text[0] != '\0' ? open_without_proc_links(text, O_PATH) : 0;
-      if (interpreter > 0) sys::close(interpreter);
-      return interpreter;
-    }
+    if (!script) return interpreter;
     text[size] = '\0';
     char* begin = text + 2;
     while (*begin == ' ' || *begin == '\t') ++begin;
@@ -70,11 +73,13 @@ CLOISTER_DETAIL_CHILD_SIDE inline long check_program(char const* path) noexcept 
   }
   return -ELOOP;
 }
-CLOISTER_DETAIL_CHILD_SIDE inline void check_programs(ChildSide const& side) noexcept {
-  for (char const* const* path = side.plan->candidates; *path != nullptr; ++path) {
-    long const result = check_program(*path);
-    bool const is_for_execve_to_say = result == -ENOENT || result == -ENOTDIR || result == -EACCES;
-    require(side, is_for_execve_to_say ? 0 : result, Step::execve);
+// The candidates end before the first that is not to be executed: what comes before it may still be found.
+CLOISTER_DETAIL_CHILD_SIDE inline void check_programs(ChildSide& side) noexcept {
+  for (side.candidate_count = 0; char const* const path = side.plan->candidates[side.candidate_count]; ++side.candidate_count) {
+    long const result = check_program(path);
+    if (result >= 0 || result == -ENOENT || result == -ENOTDIR || result == -EACCES) continue;
+    side.candidate_refused = static_cast<int>(-result);
+    return;
   }
 }
 CLOISTER_DETAIL_CHILD_SIDE inline void enter_directory(ChildSide const& side) noexcept {

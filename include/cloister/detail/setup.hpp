@@ -233,7 +233,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
       source = ChildPlan::from_null;
     }
     if (source == ChildPlan::from_null) {
-      if (side.null < 0) side.null = open_null();
+      if (side.null == ChildSide::not_opened) side.null = open_null();
       require(side, side.null, Step::open_null);
       source = side.null;
     }
@@ -340,7 +340,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
   die_with_parent(side);
   make_world(side);
   if (plan.forbid_nesting) forbid_nesting(side);
-  if (plan.files.own_root && plan.close_others) require(side, side.null = open_null(), Step::open_null);
+  if (plan.files.own_root && plan.close_others) side.null = open_null();  // which may turn out not to be needed
   make_files(side);
   if (plan.close_others)
     place_descriptors(side);
@@ -354,22 +354,23 @@ CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
   unblock_signals();
   drop_privileges(side);
   if (side.failure != nullptr) side.failure->step = Step::none;  // from here on, how it ends is the program's own end
-  int error = -ENOENT, interpreter_is_missing = 0;
-  for (char const* const* path = plan.candidates; *path != nullptr; ++path) {
-    int const result = sys::execve(*path, plan.arguments, plan.environment);
-    if (result == -ENOENT)
-      if (int const there = sys::openat(AT_FDCWD, *path, O_PATH | O_CLOEXEC); there >= 0) {
-        interpreter_is_missing = 1;
-        sys::close(there);
-      }
-    if (result == -EACCES)
-      error = result;
-    else if (result != -ENOENT && result != -ENOTDIR)
-      fail(side, {Step::execve, -result, 0});
-    else if (error != -EACCES)
-      error = result;
+  int error = ENOENT;
+  int tried = 0;
+  for (; plan.candidates[tried] != nullptr && tried != side.candidate_count; ++tried) {
+    int const result = -sys::execve(plan.candidates[tried], plan.arguments, plan.environment);
+    if (result != ENOENT && result != ENOTDIR && result != EACCES) fail(side, {Step::execve, result, 0});
+    if (error != EACCES) error = result;
   }
-  fail(side, {Step::execve, -error, interpreter_is_missing});
+  if (error != EACCES && side.candidate_refused != 0) error = side.candidate_refused;
+  // The caller's filter may end us for looking: what is known is said before.
+  if (side.failure != nullptr) *side.failure = {Step::execve, error, 0};
+  int interpreter_is_missing = 0;
+  for (int i = 0; error == ENOENT && i < tried; ++i)
+    if (int const there = sys::openat(AT_FDCWD, plan.candidates[i], O_PATH | O_CLOEXEC); there >= 0) {
+      interpreter_is_missing = 1;
+      sys::close(there);
+    }
+  fail(side, {Step::execve, error, interpreter_is_missing});
 }
 
 }  // namespace cloister::detail

@@ -346,7 +346,6 @@ CLOISTER_DETAIL_CHILD_SIDE inline int execveat_fd(int fd, char const* const* arg
 [[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void exit(int status) noexcept {
   for (;;) call(SYS_exit_group, status);
 }
-// Returns EINTR to the caller only where `options` has WNOHANG out of place; otherwise retries.
 CLOISTER_DETAIL_CHILD_SIDE inline int waitid(int type, int id, ::siginfo_t* info, int options) noexcept {
   long result;
   do result = call(SYS_waitid, type, id, arg(info), options);

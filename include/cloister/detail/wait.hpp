@@ -50,7 +50,7 @@ inline std::optional<ExitStatus> reap_by_pid(int pid) noexcept {
   return std::nullopt;
 }
 
-// Waits until the child has ended, and reaps it; by its pid before Linux 5.4.
+// Waits until the child has ended, and reaps it; by its pid before Linux 5.4, and where waitid is refused.
 inline ExitStatus reap(int pidfd, int pid) noexcept {
   ::siginfo_t info{};
   int const result = sys::waitid(kernel::p_pidfd, pidfd, &info, WEXITED | __WALL);
