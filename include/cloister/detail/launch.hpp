@@ -516,28 +516,27 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
 
 // --- a program, sharing our memory until its execve
 
-class ChildStack {
+// One for the child and one for a PID 2 that it may start.
+class ChildStacks {
  public:
-  // Nothing, unless there is a child that needs one.
-  explicit ChildStack(bool needed = true) {
-    if (!needed) return;
-    base_ = spare.exchange(nullptr, std::memory_order_acquire);
-    if (base_ == nullptr) base_ = sys::mmap(size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
+  ChildStacks() : base_(spare.exchange(nullptr, std::memory_order_acquire)) {
+    if (base_ == nullptr) base_ = sys::mmap(2 * size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
     if (base_ == nullptr) throw Error(ENOMEM, "mmap", "a stack for the child");
   }
-  ~ChildStack() {
-    if (base_ == nullptr) return;
-    if (void* const other = spare.exchange(base_, std::memory_order_release)) sys::munmap(other, size);
+  ~ChildStacks() {
+    if (void* const other = spare.exchange(base_, std::memory_order_release)) sys::munmap(other, 2 * size);
   }
-  ChildStack(ChildStack const&) = delete;
-  void* base() const noexcept { return base_; }
+  ChildStacks(ChildStacks const&) = delete;
+  // Their lower ends.
+  void* first() const noexcept { return static_cast<char*>(base_) + size; }
+  void* second() const noexcept { return base_; }
   static constexpr std::size_t size = 64 * 1024;
 
  private:
-  // The last one is kept: to map it, fault it in and unmap it again costs a tenth of a small program's start, and more in a host
+  // The last ones are kept: to map them, fault them in and unmap them again costs a tenth of a small program's start, and more in a host
   // whose other threads are running.
   static inline std::atomic<void*> spare{nullptr};
-  void* base_ = nullptr;
+  void* base_;
 };
 
 // PID 2 of a program under a reaper. It shares the host's memory until its execve, as PID 1 does, and waits until that is a program of
@@ -694,7 +693,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     running.channel = std::move(channel.parent);
   }
 
-  ChildStack const stack;
+  ChildStacks const stacks;
   ChildSide side{};
   side.plan = &plan.child;
   side.channel = channel.child.get();
@@ -706,12 +705,11 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   side.shares_memory = true;
   side.waits_for_go = waits;
   side.unshare_flags = unshared_later(plan.child);
-  ChildStack const second_stack{static_cast<bool>(init_program)};
   int second_unfinished = 0;
   if (init_program) {
     side.init_program = init_program.get();
-    side.second_stack = second_stack.base();
-    side.stack_size = ChildStack::size;
+    side.second_stack = stacks.second();
+    side.stack_size = ChildStacks::size;
     side.second_unfinished = &second_unfinished;
   }
 
@@ -732,10 +730,10 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   args.pidfd = reinterpret_cast<std::uint64_t>(&clone.pidfd);
   args.child_tid = reinterpret_cast<std::uint64_t>(&clone.unfinished);
   args.exit_signal = SIGCHLD;
-  args.stack = reinterpret_cast<std::uint64_t>(stack.base());
-  args.stack_size = ChildStack::size;
+  args.stack = reinterpret_cast<std::uint64_t>(stacks.first());
+  args.stack_size = ChildStacks::size;
   clone.side = &side;
-  clone.stack_top = static_cast<char*>(stack.base()) + ChildStack::size;
+  clone.stack_top = static_cast<char*>(stacks.first()) + ChildStacks::size;
   clone.start = {program_entry, &side};
 
   Birth birth{running.channel.get(), false};

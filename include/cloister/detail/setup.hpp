@@ -272,8 +272,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline void forbid_nesting(ChildSide const& side) noe
   sys::close(proc);
 }
 
-// What is not kept leaves the bounding set too. Who may not change that has to rely on no_new_privs.
-CLOISTER_DETAIL_CHILD_SIDE inline void drop_capabilities(ChildSide const& side) noexcept {
+// What is not kept leaves the bounding set too. Who may not change that has to rely on no_new_privs. Once for an init and its child:
+// each takes the kernel new credentials.
+CLOISTER_DETAIL_CHILD_SIDE inline void drop_bounding_set(ChildSide const& side) noexcept {
   ChildPlan const& plan = *side.plan;
   for (int number = 0; number < 64; ++number) {
     if ((plan.capabilities >> number & 1) != 0) continue;
@@ -282,6 +283,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline void drop_capabilities(ChildSide const& side) 
     if (dropped == -EPERM && plan.no_new_privs) break;
     require(side, dropped, Step::drop_capabilities);
   }
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void drop_capabilities(ChildSide const& side) noexcept {
+  ChildPlan const& plan = *side.plan;
   sys::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL);  // Linux 4.3; emptied with the inheritable set anyway
   kernel::capability_header header{kernel::capability_version_3, 0};
   kernel::capability_data data[2] = {};
@@ -344,6 +348,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
   make_files(side);
   if (plan.close_others)
     place_descriptors(side);
+  if (plan.drops_capabilities) drop_bounding_set(side);
   if (plan.directory != nullptr) enter_directory(side);
   if (plan.files.own_root && plan.candidates != nullptr) check_programs(side);
 }
