@@ -1013,6 +1013,46 @@ TEST_CASE("a device of the host that is not what its name says is an Error, and 
   CHECK(status == 0);
 }
 
+TEST_CASE("a host without a /dev/null starts in a root of one's own what needs none, and else the Error says so") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  int const status = privileged_expectations([] {
+    EXPECT(::mount("tmpfs", "/dev", "tmpfs", 0, nullptr) == 0);
+    Unchanged const unchanged;
+    Command const command{"cat"};
+    cloister::Redirect const pipe = cloister::Redirect::pipe();
+    for (Init const init : {Init::none, Init::reaper}) {
+      Isolation isolation{.unshare = mnt, .root = Root::empty(), .mounts = with_system({}), .init = init};
+      if (init == Init::reaper) isolation.unshare |= pid;
+      for (Where const where : everywhere) {
+        about = to_string(isolation.unshare) + name_of(where);
+        try {
+          EXPECT(on(where, [&] {
+                   return run(isolation, command.stdio({pipe, pipe, pipe}), {.input = "input"});
+                 }).out == "input");
+          for (Descriptors const& descriptors : {Descriptors::only({0, 1, 2}), Descriptors::inherit()}) {
+            isolation.descriptors = descriptors;
+            EXPECT(on(where, [&] { return run(isolation, [] { return 42; }); }) == 42);
+          }
+        } catch (std::exception const& error) {
+          expect(false, error.what(), __FILE__, __LINE__);
+        }
+        isolation.descriptors = Descriptors::none();
+        for (bool const program : {false, true})
+          EXPECT(fails_with(ENOENT, "open /dev/null", [&] {
+            on(where, [&] {
+              if (program)
+                (void)run(isolation, command.stdio({cloister::Redirect::null(), pipe, pipe}));
+              else
+                run(isolation, [] {});
+            });
+          }));
+      }
+    }
+    EXPECT(unchanged.changes() == "");
+  });
+  CHECK(status == 0);
+}
+
 TEST_CASE("a proc shows the child's pid namespace, and is refused without one, which the hint says") {
   SKIP_UNLESS(can_be_privileged(), no_mounts);
   for (Kind const& kind : worlds()) {
@@ -1517,11 +1557,30 @@ class StrangersRoot : public Directory {
       changed.replace(at, name.size() + 2, '/' + name + '\0');
       make_file("program-by-" + name, changed, 0755);
     }
+    // In whichever layout its header says that it is.
+    ld_ = cloister::FileDescriptor::adopt(::open(real, O_RDONLY | O_CLOEXEC));
+    for (int const layout : {ELFCLASSNONE, ELFCLASS32, ELFCLASS64})
+      for (auto const& [name, interpreter] :
+           {std::pair{"exe"s, "/proc/self/exe"s}, {"descriptor", "/proc/self/fd/" + std::to_string(ld_.get())}}) {
+        std::string changed = program;
+        changed[EI_CLASS] = static_cast<char>(layout);
+        changed.replace(at, interpreter.size() + 1, interpreter + '\0');
+        programs_of_the_host.push_back("/program-" + std::to_string(layout) + "-by-" + name);
+        make_file(programs_of_the_host.back().substr(1), changed, 0755);
+      }
+    // What PATH leads to.
+    make_directory("circle");
+    make_link("circle/true", "true");
+    make_directory("host");
+    make_link("host/true", "/proc/self/exe");
   }
   Isolation world(Kind const& kind) const {
     return world_of(kind, with_system({kind.new_pid() ? Mount::proc() : Mount::bind("/proc", "/proc")}),
                     Root::directory(path()));
   }
+
+  std::vector<std::string> programs_of_the_host{"/exe-of-the-host", "/program-of-the-host", "/script-of-the-host",
+                                                "/script-of-that", "/program-by-ld-host"};
 
  private:
   // A program of the system's, and where in it the name of its interpreter begins.
@@ -1538,6 +1597,7 @@ class StrangersRoot : public Directory {
   }
 
   cloister::FileDescriptor etc_ = cloister::FileDescriptor::adopt(::open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  cloister::FileDescriptor ld_;
 };
 
 }  // namespace
@@ -1577,8 +1637,7 @@ TEST_CASE(
         Command const command = path == "/shell"s ? Command{path, "-c", "echo ran"} : Command{path, "ran"};
         CHECK(contains(run(place.world(kind), command).out, "ran"));
       }
-      for (char const* path : {"/exe-of-the-host", "/program-of-the-host", "/script-of-the-host", "/script-of-that",
-                               "/program-by-ld-host"}) {
+      for (std::string const& path : place.programs_of_the_host) {
         CAPTURE(path);
         // What the test program does, and env(1) too, if it is started after all.
         Error const error = caught<Error>([&] { (void)run(place.world(kind), Command{path, "--version"}); });
@@ -1589,6 +1648,34 @@ TEST_CASE(
         CHECK(contains(error.what(), "leads through a link of a proc"));
       }
     }
+}
+
+TEST_CASE("what PATH leads to on the way to the host is an Error only where no program comes before it") {
+  SKIP_UNLESS(can_be_privileged(), no_mounts);
+  StrangersRoot const place;
+  Unchanged const unchanged;
+  for (Kind const& kind : worlds())
+    if (kind.program)
+      for (std::string const directory : {"/circle", "/host"}) {
+        CAPTURE(kind.name);
+        CAPTURE(directory);
+        // With what the test program does, too, if it is started after all.
+        Command const command{"true", "--version"};
+        for (std::string const& path :
+             {"/usr/bin:" + directory, "/no/such/directory:/usr/bin:" + directory + ":/bin"}) {
+          CAPTURE(path);
+          cloister::Output const output = run(place.world(kind), command.env("PATH", path));
+          CHECK(output.status.success());
+          CHECK(output.out.starts_with("true "));
+        }
+        for (std::string const& path : {directory, "/no/such/directory:" + directory, directory + ":/usr/bin"}) {
+          CAPTURE(path);
+          Error const error = caught<Error>([&] { (void)run(place.world(kind), command.env("PATH", path)); });
+          CHECK(error.step() == "execve");
+          CHECK(error.code().value() == ELOOP);
+          CHECK(error.in_child());
+        }
+      }
 }
 
 TEST_CASE("scripts name one another as deep as the kernel goes, and in circles they are an Error") {
@@ -1625,6 +1712,8 @@ TEST_CASE("a program that may be executed but not read is refused in a root of i
   ::chmod(place.path().c_str(), 0777);
   place.make_directory("usr");
   std::string const program = place.make_file("program", read_file("/bin/true"), 0711);
+  place.make_directory("unreadable");
+  place.make_file("unreadable/true", read_file("/bin/true"), 0711);
   for (Init const init : {Init::none, Init::reaper}) {
     CAPTURE(init);
     Isolation isolation{.unshare = user | mnt | pid, .ids = IdMap::ranges({{1, 65534}}, {{1, 65534}}), .init = init};
@@ -1636,6 +1725,11 @@ TEST_CASE("a program that may be executed but not read is refused in a root of i
     CHECK(error.step() == "execve");
     CHECK(error.code().value() == EPERM);
     CHECK(contains(error.what(), "a program must be one that the child may read"));
+    // By PATH as well, unless another one is found before.
+    Error const alone = caught<Error>([&] { (void)run(isolation, Command{"true"}.env("PATH", "/unreadable")); });
+    CHECK(alone.step() == "execve");
+    CHECK(alone.code().value() == EPERM);
+    CHECK(run(isolation, Command{"true"}.env("PATH", "/usr/bin:/unreadable")).status.success());
   }
 }
 

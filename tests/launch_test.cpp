@@ -2,13 +2,16 @@
 // says why.
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <atomic>
 #include <set>
 #include <string>
 
+#include "caught.hpp"
 #include "kinds.hpp"
 #include "refusal.hpp"
 
@@ -522,4 +525,74 @@ TEST_CASE("a program that is killed before it has begun is no program that ran")
       });
       CHECK(status == 0);
     }
+}
+
+TEST_CASE(
+    "a callable that is killed before it is ready has died of that, under a reaper and in a network of its own too") {
+  Unchanged const unchanged;
+  for (Kind const& kind : callables())
+    for (bool const own_network : {false, true}) {
+      if (own_network && !is_root() && !kind.flags.contains(user)) continue;
+      CAPTURE(kind.name);
+      CAPTURE(own_network);
+      Isolation isolation = kind.isolation();
+      if (own_network) isolation.unshare |= net;
+      isolation.privileges.no_new_privs = true;
+      isolation.privileges.limits = {{cloister::Resource::core, 0}};
+      isolation.privileges.seccomp = cloister::SeccompFilter({
+          BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+          BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendto, 0, 1),  // by which it says that it is
+          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      });
+      for (Where const where : everywhere) {
+        CAPTURE(name_of(where));
+        auto const died =
+            caught<cloister::ChildDied>([&] { on(where, [&] { return cloister::run(isolation, [] { return 1; }); }); });
+        CHECK(died.status() == ExitStatus::signaled(SIGSYS));
+      }
+    }
+}
+
+// --- What a copy of the host must not hold
+
+namespace {
+
+// Takes a byte from each descriptor that gives one as a socket, but for those; how many did.
+int take_from_sockets(std::set<std::string> const& others) {
+  int taken = 0;
+  for (std::string const& name : test::detail::names_in("/proc/self/fd")) {
+    char byte;
+    if (!others.contains(name) && ::recv(std::stoi(name), &byte, 1, MSG_DONTWAIT) > 0) ++taken;
+  }
+  return taken;
+}
+
+}  // namespace
+
+TEST_CASE("no copy of the host can take the result of a callable, in a network of its own too") {
+  Unchanged const unchanged;
+  std::vector<std::string> const names = test::detail::names_in("/proc/self/fd");
+  std::set<std::string> const before(names.begin(), names.end());
+  for (Where const where : everywhere)
+    for (Kind const& kind : callables())
+      for (bool const own_network : {false, true})
+        for (bool const plain_fork : {false, true}) {
+          if (own_network && !is_root() && !kind.flags.contains(user)) continue;
+          CAPTURE(name_of(where));
+          CAPTURE(kind.name);
+          CAPTURE(own_network);
+          CAPTURE(plain_fork);
+          Isolation isolation = kind.isolation();
+          if (own_network) isolation.unshare |= net;
+          auto child = on(where, [&] { return ChildProcess{isolation, [] { return 42; }}; });
+          pollfd ended{child.pidfd(), POLLIN, 0};
+          REQUIRE(::poll(&ended, 1, 20'000) == 1);  // its result has been sent, and lies there
+          auto const take = [&] { return take_from_sockets(before); };
+          if (plain_fork)
+            CHECK(in_fork(take) == 0);
+          else
+            CHECK(cloister::run(Isolation{.descriptors = Descriptors::inherit()}, take) == 0);
+          CHECK(child.get() == 42);
+        }
 }

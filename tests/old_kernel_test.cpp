@@ -139,6 +139,36 @@ TEST_CASE(
   CHECK(status == 0);
 }
 
+TEST_CASE("an init that is not told of signals gives up, and its child ends in one way or another") {
+  std::vector<Kind> const all = kinds();
+  // Where a file of memory may not be executed the init of a program is the one of a callable.
+  for (std::vector<Refusal> const& also : {std::vector<Refusal>{}, {{SYS_execveat, EACCES}}})
+    for (int const error : {ENOSYS, EPERM}) {
+      CAPTURE(error);
+      CAPTURE(also.size());
+      int const status = expectations([&] {
+        std::vector<Refusal> refusals = also;
+        refusals.push_back({SYS_rt_sigtimedwait, error});
+        refuse(refusals);
+        for (Kind const& kind : all) {
+          if (!kind.reaper()) continue;
+          for (Where const where : everywhere) {
+            about = kind.name + name_of(where);
+            Unchanged const unchanged;
+            try {
+              cloister::Child child = on(where, [&] { return start_exiting(kind, 0); });
+              if (!EXPECT(child.wait_for(std::chrono::seconds(10)))) return;  // and it is killed with its handle
+            } catch (Error const&) {
+            } catch (cloister::ChildDied const&) {
+            }
+            EXPECT(unchanged.changes() == "");
+          }
+        }
+      });
+      CHECK(status == 0);
+    }
+}
+
 TEST_CASE("without memfd_create small results arrive, and a large one is an Error that says so") {
   int const status = expectations([] {
     refuse({{SYS_memfd_create, ENOSYS}});

@@ -82,6 +82,21 @@ SeccompFilter refusing(long call, int error) {
   });
 }
 
+// A filter that kills who makes this call, or only where this argument has one of these bits.
+SeccompFilter deadly(long call, unsigned argument = 0, std::uint32_t bits = 0) {
+  constexpr std::size_t low_half = std::endian::native == std::endian::big ? sizeof(std::uint32_t) : 0;
+  std::size_t const at = offsetof(seccomp_data, args) + argument * sizeof(std::uint64_t) + low_half;
+  return SeccompFilter({
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(at)),
+      bits == 0 ? sock_filter BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0, 0, 1)
+                : sock_filter BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  });
+}
+
 }  // namespace
 
 // --- no_new_privs
@@ -526,6 +541,36 @@ TEST_CASE("a filter that refuses to change the signal mask leaves no signal bloc
     for (Where const where : everywhere) {
       CAPTURE(name_of(where));
       CHECK(on(where, [&] { return status_in(kind, isolation); }).at("SigBlk") == "0000000000000000");
+    }
+  }
+}
+
+TEST_CASE(
+    "a filter that kills who looks for a missing program hides neither the Error nor the program further on in PATH") {
+  TemporaryDirectory const directory;
+  ::chmod(directory.path().c_str(), 0755);
+  std::string const script = directory / "script";
+  REQUIRE(write_file(script, "#!/no/such/interpreter\n"));
+  ::chmod(script.c_str(), 0755);
+  Unchanged const unchanged;
+  for (Kind const& kind : programs()) {
+    CAPTURE(kind.name);
+    Isolation isolation = with(kind, {.no_new_privs = true, .limits = {{Resource::core, 0}}});
+    for (Where const where : everywhere) {
+      CAPTURE(name_of(where));
+      isolation.privileges.seccomp = deadly(SYS_openat);
+      for (Command const& command :
+           {Command{"/no/such/program"}, Command{"no-such-program"}.env("PATH", "/no/such/directory:/usr/bin"),
+            Command{script}, Command{"script"}.env("PATH", "/no/such/directory:" + directory.path())}) {
+        Error const error = caught<Error>([&] { on(where, [&] { return run(isolation, command); }); });
+        CHECK(error.step() == "execve");
+        CHECK(error.code().value() == ENOENT);
+        CHECK(error.in_child());
+      }
+      // A program opens files itself, but not in this way.
+      isolation.privileges.seccomp = deadly(SYS_openat, 2, O_PATH);
+      Command const second = Command{"true"}.env("PATH", directory.path() + ":/usr/bin:/bin");
+      CHECK(on(where, [&] { return run(isolation, second); }).status == ExitStatus::exited(0));
     }
   }
 }
