@@ -3,7 +3,6 @@
 
 #include <sys/types.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <optional>
@@ -81,8 +80,8 @@ class [[nodiscard]] Child {
     if (auto const status = try_wait()) return *status;
     bool const deaf = deaf_to_sigterm();
     kill(SIGTERM);
-    if (auto const status = deaf ? wait_for(std::min<std::chrono::duration<double>>(grace, std::chrono::milliseconds{50})) : wait_for(grace))
-      return *status;
+    constexpr std::chrono::milliseconds patience{50};
+    if (auto const status = deaf && std::chrono::duration<double>(grace) > patience ? wait_for(patience) : wait_for(grace)) return *status;
     kill(SIGKILL);
     return wait();
   }

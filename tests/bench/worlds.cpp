@@ -1,11 +1,12 @@
 // What a program in a world with files of its own costs, beside bubblewrap making the same one: the same mounts,
-// namespaces and losses of privilege, told to bwrap in options that are made from our description. The two take turns,
-// a pair at a time; the table shows the medians, how many times faster the library is, and how its cost grows with the
-// memory of who calls it.
+// namespaces, losses of privilege and filter, told to bwrap in options that are made from our description. The two take
+// turns, a pair at a time; the table shows the medians, how many times faster the library is, and how its cost grows with
+// the memory of who calls it.
 //
 //   worlds [--pairs N] [--only TEXT] [--resident MIB] [PROGRAM]
 //
 // TEXT picks the rows that contain it. PROGRAM is executed beside /bin/true, by default `nothing` beside this program.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -37,6 +38,32 @@ struct Options {
 // --- the neighbour
 
 using Words = std::vector<std::string>;
+
+// bwrap reads a filter from a descriptor, to its end: from a new one each time.
+constexpr int filter_fd = 10;
+class FilterFile {
+ public:
+  explicit FilterFile(cloister::SeccompFilter const& filter) {
+    auto const& instructions = filter.instructions();
+    std::size_t const size = instructions.size() * sizeof instructions[0];
+    int const fd = ::mkstemp(path_.data());
+    require(fd >= 0 && ::write(fd, instructions.data(), size) == static_cast<ssize_t>(size), "a file for the filter");
+    ::close(fd);
+    require(::posix_spawn_file_actions_init(&actions_) == 0 &&
+                ::posix_spawn_file_actions_addopen(&actions_, filter_fd, path_.c_str(), O_RDONLY, 0) == 0,
+            "posix_spawn_file_actions");
+  }
+  ~FilterFile() {
+    ::posix_spawn_file_actions_destroy(&actions_);
+    ::unlink(path_.c_str());
+  }
+  FilterFile(FilterFile const&) = delete;
+  posix_spawn_file_actions_t const* actions() const { return &actions_; }
+
+ private:
+  std::string path_ = "/tmp/cloister-filter-XXXXXX";
+  posix_spawn_file_actions_t actions_;
+};
 
 void add_mount(Words& words, Mount const& mount) {
   auto const add = [&words](Words const& more) { words.insert(words.end(), more.begin(), more.end()); };
@@ -72,17 +99,18 @@ Words bwrap(Isolation const& box, std::string const& program) {
     if (char const* const value = std::getenv(name.c_str())) words.insert(words.end(), {"--setenv", name, value});
   for (Mount const& mount : box.mounts) add_mount(words, mount);
   if (!box.root.is_writable()) words.insert(words.end(), {"--remount-ro", "/"});
+  if (!box.privileges.seccomp.instructions().empty()) words.insert(words.end(), {"--seccomp", std::to_string(filter_fd)});
   words.push_back(program);
   return words;
 }
 
 // By posix_spawn, which does not copy the caller's memory either.
-void run_words(Words& words) {
+void run_words(Words& words, FilterFile const& filter) {
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   pid_t pid = 0;
-  errno = ::posix_spawnp(&pid, argv[0], nullptr, nullptr, argv.data(), environ);
+  errno = ::posix_spawnp(&pid, argv[0], filter.actions(), nullptr, argv.data(), environ);
   require(errno == 0, "posix_spawn of bwrap");
   int status = 0;
   require(::waitpid(pid, &status, 0) == pid && status == 0, "bwrap's status");
@@ -135,8 +163,9 @@ std::vector<Row> rows(Options const& options) {
 
 Figures measure(Row const& row, int pairs) {
   Words words = bwrap(row.box, row.program);
+  FilterFile const filter{row.box.privileges.seccomp};
   auto const [theirs, ours] = medians(
-      pairs, [&] { run_words(words); },
+      pairs, [&] { run_words(words, filter); },
       [&] {
         cloister::ChildProcess child{row.box, cloister::Command{row.program}};
         require(child.wait().success(), "a program's status");

@@ -97,9 +97,10 @@ class Birth {
       bool const announces = message.kind == MessageKind::started && received.status > 0 && received.sender == announcer;
       if (ready && !announces) {
         // Of one that floods us not all is kept, or it could take our memory.
+        bool const is_outcome = message.kind >= MessageKind::failed && message.kind < MessageKind::ended;
         if (received.status > 0 && message.kind == MessageKind::ended)
           early.end = std::move(received);
-        else if (received.status > 0 && message.kind >= MessageKind::failed && message.kind < MessageKind::ended && early.outcome.status == 0)
+        else if (received.status > 0 && is_outcome && early.outcome.status == 0)
           early.outcome = std::move(received);
         continue;
       }

@@ -64,7 +64,8 @@ inline std::vector<IdRange> subordinate_ranges(char const* path, std::uint32_t u
 inline std::string id_helper(char const* name) {
   for (char const* directory : {"/usr/bin/", "/bin/", "/usr/local/bin/"})
     if (std::string path = join({directory, name}); exists(path.c_str())) return path;
-  throw Error(ENOENT, name, {}, Error::Side::parent, "only this program may map ids that are lent: it is in the package uidmap or shadow-utils");
+  throw Error(ENOENT, name, {}, Error::Side::parent,
+              "only this program may map ids that are lent: it is in the package uidmap or shadow-utils");
 }
 
 }  // namespace cloister::detail

@@ -145,7 +145,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline int fcntl(int fd, int command, long argument =
 CLOISTER_DETAIL_CHILD_SIDE inline int ioctl(int fd, unsigned long request, long argument = 0) noexcept {
   return static_cast<int>(call(SYS_ioctl, fd, static_cast<long>(request), argument));
 }
-CLOISTER_DETAIL_CHILD_SIDE inline int pipe2(int (&ends)[2], int flags) noexcept { return static_cast<int>(call(SYS_pipe2, arg(ends), flags)); }
+CLOISTER_DETAIL_CHILD_SIDE inline int pipe2(int (&ends)[2], int flags) noexcept {
+  return static_cast<int>(call(SYS_pipe2, arg(ends), flags));
+}
 inline int memfd_create(char const* name, unsigned flags) noexcept {
   return static_cast<int>(call(SYS_memfd_create, arg(name), flags));
 }
