@@ -396,14 +396,14 @@ TEST_CASE("no device of the host is there, none can be made, and none works in a
   CHECK_FALSE(shell(untrusted(), "mknod /tmp/device c 1 3 || mknod /tmp/device b 7 0").status.success());
 
   Isolation shown = untrusted();
-  shown.mounts.push_back(Mount::bind("/dev", "/work"));
+  shown.mounts.push_back(Mount::bind("/dev", "/shown"));
   Isolation with_devices = untrusted();
-  with_devices.mounts.push_back(Mount::bind("/dev", "/work").with_devices());
-  Attempt const open_null = open_attempt("/work/null", O_RDWR, {EACCES});
+  with_devices.mounts.push_back(Mount::bind("/dev", "/shown").with_devices());
+  Attempt const open_null = open_attempt("/shown/null", O_RDWR, {EACCES});
   refused_inside({open_null}, shown);
   work_outside({open_null}, with_devices);
-  CHECK_FALSE(shell(shown, ": >/work/null").status.success());
-  CHECK(shell(with_devices, ": >/work/null").status.success());
+  CHECK_FALSE(shell(shown, ": >/shown/null").status.success());
+  CHECK(shell(with_devices, ": >/shown/null").status.success());
 
   if (!has_capability(CAP_MKNOD)) return;
   TemporaryDirectory const directory;

@@ -197,9 +197,9 @@ TEST_CASE("files in a directory of the host that is shown inside never come to b
   TemporaryDirectory const directory;
   REQUIRE(::chmod(directory.path().c_str(), 0777) == 0);
   Isolation isolation = untrusted();
-  isolation.mounts.push_back(Mount::bind(directory.path(), "/work"));
-  CHECK(in_a_child(isolation, [] { return why(::open("/work/by-callable", O_CREAT | O_WRONLY | O_CLOEXEC, 0644)); }) == 0);
-  CHECK(shell(isolation, "echo > /work/by-program && chmod 4755 /work/by-program").status.success());
+  isolation.mounts.push_back(Mount::bind(directory.path(), "/shown"));
+  CHECK(in_a_child(isolation, [] { return why(::open("/shown/by-callable", O_CREAT | O_WRONLY | O_CLOEXEC, 0644)); }) == 0);
+  CHECK(shell(isolation, "echo > /shown/by-program && chmod 4755 /shown/by-program").status.success());
   for (char const* name : {"by-callable", "by-program"}) {
     struct stat facts {};
     REQUIRE(::stat((directory / name).c_str(), &facts) == 0);
@@ -622,11 +622,11 @@ TEST_CASE("no program gives back what was taken: set-user-id and capabilities of
   for (bool const with_setuid : {false, true}) {
     CAPTURE(with_setuid);
     Isolation isolation = untrusted();
-    Mount const bind = Mount::bind(directory.path(), "/work");
+    Mount const bind = Mount::bind(directory.path(), "/shown");
     isolation.mounts.push_back(with_setuid ? bind.with_setuid() : bind);
-    CHECK(shell(isolation, "/work/id -u; /work/id -g").out == "65534\n65534\n");
+    CHECK(shell(isolation, "/shown/id -u; /shown/id -g").out == "65534\n65534\n");
     // Where the file's capabilities count at all, a program that cannot have them does not start.
-    std::string const found = capabilities(shell(isolation, "/work/cat /proc/self/status").out);
+    std::string const found = capabilities(shell(isolation, "/shown/cat /proc/self/status").out);
     CAPTURE(found);
     CHECK((found == "0000000000000000" || (with_setuid && found == "did not run")));
     // By a callable that becomes the program.
@@ -636,7 +636,7 @@ TEST_CASE("no program gives back what was taken: set-user-id and capabilities of
     try {
       run(isolation, [&] {
         ::dup2(out[1], 1);
-        ::execl("/work/id", "id", "-u", nullptr);
+        ::execl("/shown/id", "id", "-u", nullptr);
       });
     } catch (cloister::ChildDied const&) {  // it has no result
     }
