@@ -126,9 +126,9 @@ class Birth {
       }
     }
   }
+  bool has_moved() const noexcept { return moved.get() >= 0; }
   // Waits until there is more to hear, or the child has ended; the latter is the result. A child whose pidfd we do not have yet is
   // looked at ten times a second: it should speak long before.
-  bool has_moved() const noexcept { return moved.get() >= 0; }
   bool wait_for_more() const noexcept {
     bool const all_said = has_moved() && (announced || !through_middle_);
     ::pollfd waiting[3] = {{all_said ? -1 : channel_, POLLIN, 0}, {pidfd.get(), POLLIN, 0}, {moved.get(), POLLIN, 0}};
