@@ -31,6 +31,10 @@ enum class Colour : std::uint16_t { red, green = 500 };
 enum Plain { one_thing, another };
 enum class Truth : bool { no, yes };
 
+struct Maybe {
+  std::optional<Colour> colour;
+  friend bool operator==(Maybe const&, Maybe const&) = default;
+};
 struct None {
   friend bool operator==(None const&, None const&) = default;
 };
@@ -439,6 +443,11 @@ TEST_CASE("aggregates survive field by field, from none to sixteen") {
 TEST_CASE("an aggregate of a field of every kind survives") {
   CHECK(survives(Everything{}));
   CHECK(survives(everything()));
+}
+
+TEST_CASE("an aggregate survives that holds an optional of a type without linkage") {
+  CHECK(survives(Maybe{Colour::green}));
+  CHECK(survives(Maybe{std::nullopt}));
 }
 
 TEST_CASE("an aggregate survives whose fields can be made but not assigned to") {

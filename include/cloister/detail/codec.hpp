@@ -164,19 +164,26 @@ concept Range = requires(T const& t) {
 
 // --- aggregates, taken apart by structured bindings
 
-// Declared only: they count initialisers.
+// They count initialisers, and are never called: but clang wants a definition where T has no linkage and a member, such as an
+// optional, takes them in a constexpr constructor.
 struct Anything {
   template <class T>
-  operator T() const;
+  operator T() const {
+    __builtin_unreachable();
+  }
 };
 struct AnyReference {
   template <class T>
-  operator T&() const;
+  operator T&() const {
+    __builtin_unreachable();
+  }
 };
 template <class Derived>
 struct AnyBaseOf {
   template <class T>
-  requires(std::is_base_of_v<T, Derived> && !std::is_same_v<T, Derived>) operator T() const;
+  requires(std::is_base_of_v<T, Derived> && !std::is_same_v<T, Derived>) operator T() const {
+    __builtin_unreachable();
+  }
 };
 template <class Initialiser, std::size_t>
 using At = Initialiser;
