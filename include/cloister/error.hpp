@@ -8,6 +8,10 @@
 
 #include "detail/text.hpp"
 
+#if !defined(__cpp_exceptions) || !defined(__cpp_rtti)
+#error "cloister: errors are exceptions, whose types are told apart: build without -fno-exceptions and -fno-rtti"
+#endif
+
 // Exceptions must be the same type in every shared object, also where everything else is hidden.
 #define CLOISTER_DETAIL_EXCEPTION __attribute__((visibility("default")))
 
