@@ -28,7 +28,11 @@ std::vector<std::string> words_of(std::string const& text, char between) {
   return words;
 }
 
-bool const by_clang = std::string_view{CLOISTER_COMPILER}.find("clang") != std::string_view::npos;
+#if defined(__clang__)
+constexpr bool by_clang = true;
+#else
+constexpr bool by_clang = false;
+#endif
 
 Output compile(std::vector<std::string> const& more) {
   std::vector<std::string> words = words_of(CLOISTER_COMPILER, ' ');
@@ -71,6 +75,9 @@ TEST_CASE("what must not compile does not, for the reason that it names, and its
   Output const right = compile({});
   INFO(right.err);
   REQUIRE(right.status.success());
+
+  for (char const* without : {"-fno-rtti", "-fno-exceptions"})
+    CHECK(compile({without}).err.find("cloister: errors are exceptions") != std::string::npos);
 
   Output const wrong = compile({"-DMISUSE"});
   CHECK(!wrong.status.success());

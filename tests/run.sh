@@ -168,6 +168,7 @@ else
         directory=$work/programs
         mkdir "$directory"
         for copied in $names; do install -m 755 "$build/tests/$copied" "$directory/"; done
+        install -m 755 "$build"/tests/*.so "$directory/"
         break
       fi
     done

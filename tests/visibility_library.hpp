@@ -1,0 +1,8 @@
+#pragma once
+
+#include <cloister/child_process.hpp>
+
+enum class Thrown { error, threw, died, timed_out, malformed };
+
+__attribute__((visibility("default"))) void throw_across(Thrown what);
+__attribute__((visibility("default"))) cloister::ChildProcess<int()> start_across();
