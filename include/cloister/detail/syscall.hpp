@@ -278,6 +278,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline int openat2(int dir, char const* path, kernel:
 CLOISTER_DETAIL_CHILD_SIDE inline int mkdirat(int dir, char const* path, unsigned mode) noexcept {
   return static_cast<int>(call(SYS_mkdirat, dir, arg(path), mode));
 }
+inline int unlinkat(int dir, char const* path) noexcept {
+  return static_cast<int>(call(SYS_unlinkat, dir, arg(path), 0));
+}
 CLOISTER_DETAIL_CHILD_SIDE inline int fchmod(int fd, unsigned mode) noexcept {
   return static_cast<int>(call(SYS_fchmod, fd, mode));
 }
