@@ -12,6 +12,7 @@
 #include "error.hpp"
 #include "exit_status.hpp"
 #include "file_descriptor.hpp"
+#include "find.hpp"
 #include "hostname.hpp"
 #include "id_map.hpp"
 #include "isolation.hpp"
