@@ -25,5 +25,6 @@
 #include "process_namespaces.hpp"
 #include "run.hpp"
 #include "stdio.hpp"
+#include "translate.hpp"
 #include "unshare.hpp"
 #include "version.hpp"

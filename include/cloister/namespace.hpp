@@ -84,27 +84,34 @@ CLOISTER_DETAIL_CHILD_SIDE inline void create_and_exit(void* creation) noexcept 
   sys::exit(0);
 }
 
-// The helper is a process, because a process with threads cannot unshare its user namespace: one that shares our memory
-// and our descriptors, so that what it opens is ours. It costs the same in a large host as in a small one, runs none of
-// the host's code, and sends no signal when it ends, so that neither a handler nor a wait of the host takes notice.
-// Linux 3.8.
-inline void create_in_child(Creation& creation) {
-  constexpr std::uint64_t flags = kernel::clone_newuser | kernel::clone_vm | kernel::clone_vfork | kernel::clone_files;
+// Runs `function`, which must not return, in a process that shares our memory, and returns when that has ended: 0 or a
+// negative errno. It costs the same in a large host as in a small one, runs none of the host's code, and sends no
+// signal when it ends, so that neither a handler nor a wait of the host takes notice.
+inline int run_in_helper(std::uint64_t more_flags, sys::ChildFunction function, void* argument) {
+  std::uint64_t const flags = more_flags | kernel::clone_vm | kernel::clone_vfork;
   alignas(16) unsigned char stack[16384];  // the caller is stopped until the helper has ended
   kernel::clone_args args{};
   args.flags = flags;
   args.stack = reinterpret_cast<std::uint64_t>(stack);
   args.stack_size = sizeof stack;
-  sys::ChildStart start{create_and_exit, &creation};
+  sys::ChildStart start{function, argument};
 
   BlockedSignals const blocked;
-  long pid = sys::clone3_on_stack(&args, create_and_exit, &creation);
-  if (pid == -ENOSYS || pid == -EPERM) pid = sys::clone_on_stack(flags, stack + sizeof stack, nullptr, nullptr, nullptr, &start);
-  if (pid > 0) sys::waitid(P_PID, static_cast<int>(pid), nullptr, WEXITED | __WALL);
-  if (pid < 0) {
-    creation.failed_step = "clone";
-    creation.error = static_cast<int>(-pid);
-  }
+  long pid = sys::clone3_on_stack(&args, function, argument);
+  if (pid == -ENOSYS || pid == -EPERM)
+    pid = sys::clone_on_stack(flags, stack + sizeof stack, nullptr, nullptr, nullptr, &start);
+  if (pid < 0) return static_cast<int>(pid);
+  sys::waitid(P_PID, static_cast<int>(pid), nullptr, WEXITED | __WALL);
+  return 0;
+}
+
+// In a process, because one with threads cannot unshare its user namespace. It shares our descriptors, so that what it
+// opens is ours. Linux 3.8.
+inline void create_in_child(Creation& creation) {
+  int const result = run_in_helper(kernel::clone_newuser | kernel::clone_files, create_and_exit, &creation);
+  if (result == 0) return;
+  creation.failed_step = "clone";
+  creation.error = -result;
 }
 
 class ThreadScope;
