@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <sys/syscall.h>
+
 #include <atomic>
 #include <cloister/enter.hpp>
 #include <cloister/hostname.hpp>
@@ -5,10 +8,11 @@
 #include <thread>
 
 #include "privileged.hpp"
+#include "refusal.hpp"
 
 using cloister::CloneFlags, cloister::Namespace, cloister::NamespaceType, cloister::ScopedEnter,
     cloister::ScopedUnshare;
-using cloister::hostname, cloister::set_hostname, cloister::within;
+using cloister::enter, cloister::hostname, cloister::set_hostname, cloister::within;
 using namespace cloister::flags;
 using namespace test;
 
@@ -239,7 +243,7 @@ TEST_CASE("without the privilege it is an error that names what is missing, and 
           Namespace const place = Namespace::current(uts);
           bool called = false;
           EXPECT(fails_with(EPERM, "setns", [&] { within(place, [&] { called = true; }); },
-                            {"setns uts", "CAP_SYS_ADMIN"}));
+                            {"setns uts:[", "CAP_SYS_ADMIN"}));
           EXPECT(!called);
           EXPECT(fails_with(EPERM, "setns", [&] { ScopedEnter inside{place}; }, {"uts", "no way back"}));
           EXPECT(fails_with(EPERM, "setns", [] { ScopedUnshare alone{ipc}; }, {"ipc", "no way back"}));
@@ -253,6 +257,132 @@ TEST_CASE("where no thread can be had, that is the error") {
           EXPECT(
               fails_with(EINVAL, "pthread_create", [] { within(Namespace::current(uts), [] {}); }, {"unshare of pid"}));
         }) == 0);
+}
+
+TEST_CASE("a call may start threads and children, which are inside, also when it has returned") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  CHECK(expectations_at_home([] {
+          Namespace const blue = host("blue");
+          std::atomic<bool> returned{false};
+          std::thread later = within(blue, [&] {
+            std::thread([] { EXPECT(hostname() == "blue"); }).join();
+            EXPECT(cloister::run({}, [] { return hostname(); }) == "blue");
+            EXPECT(cloister::run({}, cloister::Command{"uname", "-n"}).out == "blue\n");
+            return std::thread([&] {
+              while (!returned) std::this_thread::yield();
+              EXPECT(hostname() == "blue");
+            });
+          });
+          returned = true;
+          later.join();
+        }) == 0);
+}
+
+TEST_CASE("a namespace of strangers is refused by its name, with who would have to grant it") {
+  SKIP_UNLESS(can_unshare_user(), "no user namespaces");
+  CHECK(expectations([] {
+          Namespace const theirs = Namespace::current(uts);
+          EXPECT(become_root_of_a_user_namespace());
+          std::vector<std::string> const words{"setns " + to_string(theirs.id()), "Operation not permitted",
+                                               "also in the user namespace that owns the target"};
+          EXPECT(fails_with(
+              EPERM, "setns", [&] { within(theirs, [] {}); }, words));
+          EXPECT(fails_with(
+              EPERM, "setns", [&] { enter(theirs); }, words));
+        }) == 0);
+}
+
+// --- those of a process
+
+TEST_CASE("the namespaces of a process are entered through its pidfd, several at once, also before Linux 5.8") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  for (bool const one_by_one : {false, true}) {
+    CAPTURE(one_by_one);
+    CHECK(
+        expectations_at_home([&] {
+          cloister::ChildProcess const room{{.unshare = uts | net | ipc | mnt, .hostname = "room"}, [] { ::pause(); }};
+          CloneFlags const types = uts | net | mnt;
+          auto const all_there = [&] {
+            for (NamespaceType const type : types)
+              if (Namespace::current(type) != room.namespace_of(type)) return false;
+            return Namespace::current(ipc) != room.namespace_of(ipc);
+          };
+          if (one_by_one) refuse({{SYS_setns, EINVAL, static_cast<std::uint32_t>(room.pidfd())}});
+          Unchanged const unchanged;
+          EXPECT(within(room.pidfd(), types, all_there));
+          EXPECT(within(room.pidfd(), uts, [] { return hostname(); }) == "room");
+          EXPECT(within(room.pidfd(), {}, [] { return hostname(); }) == "home");
+          {
+            ScopedEnter const inside{room.pidfd(), uts | net};
+            EXPECT(hostname() == "room" && Namespace::current(net) == room.namespace_of(net));
+          }
+          EXPECT(hostname() == "home");
+          std::thread([&] {
+            enter(room.pidfd(), types);
+            EXPECT(all_there());
+          }).join();
+          EXPECT(unchanged.changes() == "");
+        }) == 0);
+  }
+}
+
+TEST_CASE("a process that has ended, what is no pidfd, and a type that no thread can enter are refused") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  CHECK(privileged_expectations([] {
+          cloister::ChildProcess gone{{}, [] {}};
+          cloister::FileDescriptor const pidfd = cloister::FileDescriptor::duplicate(gone.pidfd());
+          gone.wait();
+          EXPECT(fails_with(ESRCH, "setns", [&] { within(pidfd.get(), uts | net, [] {}); },
+                            {"net|uts of pidfd " + std::to_string(pidfd.get())}));
+          EXPECT(fails_with(EBADF, "setns", [] { within(-1, uts, [] {}); }));
+          cloister::FileDescriptor const null = cloister::FileDescriptor::adopt(::open("/dev/null", O_RDONLY));
+          EXPECT(fails_with(EINVAL, "open", [&] { ScopedEnter const inside(null.get(), uts); }));
+          EXPECT(throws<std::invalid_argument>([&] { within(pidfd.get(), uts | user, [] {}); }, {"within: user"}));
+          EXPECT(throws<std::invalid_argument>([&] { enter(pidfd.get(), pid); }, {"enter: pid"}));
+          EXPECT(
+              throws<std::invalid_argument>([&] { ScopedEnter const inside(pidfd.get(), mnt); }, {"ScopedEnter: mnt"}));
+        }) == 0);
+  CHECK(unprivileged_expectations([] {
+          cloister::ChildProcess const mine{{}, [] { ::pause(); }};
+          EXPECT(
+              fails_with(EPERM, "setns", [&] { within(mine.pidfd(), uts, [] {}); }, {"uts of pidfd", "CAP_SYS_ADMIN"}));
+        }) == 0);
+}
+
+// --- to stay
+
+TEST_CASE("a thread that enters stays inside with what it starts, and the other threads stay where they are") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  CHECK(expectations_at_home([&] {
+          Namespace const blue = host("blue"), files = Namespace::create(mnt), wires = Namespace::create(net);
+          Unchanged const unchanged;
+          std::thread([&] {
+            enter(blue);
+            EXPECT(hostname() == "blue");
+            enter({files, wires});
+            EXPECT(::mount("none", directory.path().c_str(), "tmpfs", 0, nullptr) == 0);
+            enter(std::vector<Namespace>{wires});
+            std::thread([&] {
+              EXPECT(hostname() == "blue" && Namespace::current(mnt) == files && Namespace::current(net) == wires);
+            }).join();
+            EXPECT(in_fork([] { return hostname() == "blue"; }) == 0);
+            EXPECT(within(Namespace::of(::getpid(), uts), [] { return hostname(); }) == "home");
+          }).join();
+          EXPECT(hostname() == "home");
+          EXPECT(unchanged.changes() == "");
+        }) == 0);
+}
+
+TEST_CASE("what a thread cannot enter to stay is refused with the reason, and so is an empty handle") {
+  Unchanged const unchanged;
+  for (NamespaceType const type : {user, pid})
+    CHECK(contains(text_of<std::invalid_argument>([&] { enter(Namespace::current(type)); }),
+                   std::string("cloister: enter: ") + to_string(type)));
+  Namespace mine = Namespace::current(uts);
+  CHECK(contains(text_of<std::invalid_argument>([&] { enter({mine, mine}); }), "enter: two namespaces of type uts"));
+  Namespace const taken = std::move(mine);
+  CHECK_THROWS_AS(enter(mine), std::logic_error);
 }
 
 // --- scopes

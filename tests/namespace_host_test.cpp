@@ -1,11 +1,14 @@
 // Namespace in hosts of every kind: with threads, handlers and limits, on older kernels, under filters, without /proc.
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
 #include <atomic>
 #include <cloister/namespace.hpp>
+#include <optional>
+#include <sstream>
 #include <thread>
 #include <unordered_set>
 
@@ -408,5 +411,215 @@ TEST_CASE(
           EXPECT(fails_with(ENOENT, "open", [] { (void)Namespace::current(uts); },
                             {"/proc/thread-self/ns/uts", "not mounted"}));
           EXPECT(fails_with(ENOENT, "open", [] { (void)Namespace::of(::getpid(), uts); }, {"not mounted"}));
+        }) == 0);
+}
+
+// --- names
+
+namespace {
+
+// Lines with that text in the mount table of a process or of this thread.
+int mounts_with(std::string const& text, std::string const& process = "thread-self") {
+  std::istringstream lines(read_file("/proc/" + process + "/mountinfo"));
+  int count = 0;
+  for (std::string line; std::getline(lines, line);) count += contains(line, text) ? 1 : 0;
+  return count;
+}
+
+bool exists(std::string const& path) {
+  struct ::stat file {};
+  return ::lstat(path.c_str(), &file) == 0;
+}
+
+// Makes the directory a mount of its own that mnt namespaces made from now on share.
+bool share(std::string const& path) {
+  return ::mount("none", path.c_str(), "tmpfs", 0, nullptr) == 0 &&
+         ::mount(nullptr, path.c_str(), nullptr, MS_SHARED, nullptr) == 0;
+}
+
+// A new one, for mnt one that the kernel takes for younger than the caller's: Linux 6.18 goes by numbers that each
+// processor gives out by itself.
+Namespace make_to_pin(NamespaceType type) {
+  Namespace made = Namespace::create(type);
+  if (type != mnt) return made;
+  std::uint64_t const own = Namespace::current(mnt).id().id;
+  cpu_set_t before;
+  ::sched_getaffinity(0, sizeof before, &before);
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE && own != 0 && made.id().id < own; ++cpu) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    if (::sched_setaffinity(0, sizeof one, &one) == 0) made = Namespace::create(mnt);
+  }
+  ::sched_setaffinity(0, sizeof before, &before);
+  return made;
+}
+
+}  // namespace
+
+TEST_CASE("a pinned namespace lives under its name without a handle, until it is unpinned") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  std::vector<NamespaceType> const all = types();
+  CHECK(privileged_expectations([&] {
+          EXPECT(::chdir(directory.path().c_str()) == 0);
+          Unchanged const unchanged;
+          for (std::string const& path : {directory / "a name", std::string("relative")})
+            for (NamespaceType const type : all) {
+              about = path + ", " + to_string(type);
+              std::optional<Namespace> made = type == pid ? Namespace::current(pid) : make_to_pin(type);
+              cloister::NamespaceId const id = made->id();
+              made->pin(path);
+              made.reset();
+              EXPECT(same_namespace(Namespace::open(path).id(), id));
+              Namespace::unpin(path);
+              EXPECT(!exists(path));
+              EXPECT(unchanged.changes() == "");
+            }
+        }) == 0);
+}
+
+TEST_CASE("a name that is taken, a directory that is missing and a path that can be none are refused by pin") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  CHECK(privileged_expectations([&] {
+          Unchanged const unchanged;
+          Namespace place = Namespace::create(uts);
+          EXPECT(write_file(directory / "taken", "text"));
+          EXPECT(::symlink("nowhere", (directory / "link").c_str()) == 0);
+          for (char const* name : {"taken", "link"})
+            EXPECT(fails_with(EEXIST, "create", [&] { place.pin(directory / name); }, {name}));
+          EXPECT(fails_with(ENOENT, "open", [&] { place.pin(directory / "none/x"); }, {"none/"}));
+          EXPECT(fails_with(ENOENT, "create", [&] { place.pin(directory / ""); }));
+          EXPECT(throws<std::invalid_argument>([&] { place.pin(""); }, {"Namespace::pin", "is empty"}));
+          EXPECT(throws<std::invalid_argument>([] { Namespace::unpin(std::string("a\0b", 3)); },
+                                               {"Namespace::unpin", "NUL"}));
+          EXPECT(read_file(directory / "taken") == "text");
+          Namespace const taken = std::move(place);
+          EXPECT(throws<std::logic_error>([&] { place.pin(directory / "x"); }, {"this Namespace is empty"}));
+          EXPECT(!exists(directory / "x"));
+        }) == 0);
+}
+
+TEST_CASE("where a namespace cannot be mounted no file is left, and the reason is told") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  REQUIRE(::chmod(directory.path().c_str(), 0777) == 0);
+  std::string const path = directory / "x";
+  CHECK(privileged_expectations([&] {
+          Namespace const place = Namespace::create(mnt);
+          // It would hold what it is held by.
+          EXPECT(fails_with(ELOOP, "mount", [&] { Namespace::current(mnt).pin(path); }, {path, "an older one"}));
+          EXPECT(!exists(path));
+          refuse({{sys::number::mount_setattr, ENOSYS}});
+          EXPECT(fails_with(ENOSYS, "mount", [&] { place.pin(path); }, {"5.12"}));
+          EXPECT(!exists(path));
+          Namespace::create(uts).pin(path);
+          Namespace::unpin(path);
+          refuse({{sys::number::open_tree, ENOSYS}});
+          EXPECT(fails_with(ENOSYS, "open_tree", [&] { Namespace::current(uts).pin(path); }, {"5.2"}));
+          EXPECT(!exists(path));
+          EXPECT(mounts_with(directory.path()) == 0);
+        }) == 0);
+  CHECK(unprivileged_expectations([&] {
+          EXPECT(fails_with(EPERM, "open_tree", [&] { Namespace::current(uts).pin(path); }, {path, "CAP_SYS_ADMIN"}));
+          EXPECT(!exists(path));
+        }) == 0);
+}
+
+TEST_CASE("where there is no /proc a namespace is pinned, but an mnt namespace is not, and nothing is unpinned") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  CHECK(privileged_expectations([&] {
+          Namespace const place = Namespace::create(uts), files = Namespace::create(mnt);
+          EXPECT(::chroot(directory.path().c_str()) == 0 && ::chdir("/") == 0);
+          place.pin("/x");
+          EXPECT(Namespace::open("/x") == place);
+          EXPECT(fails_with(ENOENT, "unmount", [] { Namespace::unpin("/x"); }, {"/proc is not mounted"}));
+          EXPECT(Namespace::open("/x") == place);
+          EXPECT(fails_with(ENOENT, "mount", [&] { files.pin("/y"); }, {"/proc is not mounted"}));
+          EXPECT(!exists("/y"));
+        }) == 0);
+}
+
+TEST_CASE("what is no pinned namespace is not unpinned, and nothing is unmounted") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  CHECK(privileged_expectations([&] {
+          Namespace const place = Namespace::create(uts);
+          std::string const pinned = directory / "pinned", link = directory / "link", file = directory / "file",
+                            mounted = directory / "mounted";
+          place.pin(pinned);
+          EXPECT(::symlink("pinned", link.c_str()) == 0 && write_file(file, "") && ::mkdir(mounted.c_str(), 0700) == 0);
+          EXPECT(::mount("none", mounted.c_str(), "tmpfs", 0, nullptr) == 0);
+          {
+            Unchanged const unchanged;
+            for (std::string const& path : {link, file, mounted, directory.path(), std::string("/proc/self/ns/uts"),
+                                            "/proc/self/fd/" + std::to_string(place.fd())})
+              EXPECT(fails_with(EINVAL, "unpin", [&] { Namespace::unpin(path); }, {path, "no namespace is mounted"}));
+            EXPECT(fails_with(ENOENT, "open", [] { Namespace::unpin("/"); }));
+            EXPECT(fails_with(ENOENT, "open", [&] { Namespace::unpin(directory / "none"); }));
+            EXPECT(unchanged.changes() == "");
+          }
+          EXPECT(exists(link) && exists(file) && Namespace::open(pinned) == place);
+          EXPECT(in_fork([&] {
+                   unmet = 0;
+                   EXPECT(drop_capabilities());
+                   EXPECT(fails_with(EPERM, "unmount", [&] { Namespace::unpin(pinned); }, {pinned, "CAP_SYS_ADMIN"}));
+                   return unmet == 0;
+                 }) == 0);
+          EXPECT(Namespace::open(pinned) == place);
+          Namespace::unpin(pinned);
+          EXPECT(!exists(pinned));
+        }) == 0);
+}
+
+TEST_CASE("a namespace that another tool has mounted on a file of its own is unpinned, and the file stays") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  std::string const path = directory / "file";
+  CHECK(privileged_expectations([&] {
+          EXPECT(write_file(path, "text"));
+          EXPECT(::mount("/proc/self/ns/net", path.c_str(), nullptr, MS_BIND, nullptr) == 0);
+          Namespace::unpin(path);
+          EXPECT(read_file(path) == "text");
+          EXPECT(write_file(path, ""));
+          for (int i = 0; i < 2; ++i)
+            EXPECT(::mount("/proc/self/ns/net", path.c_str(), nullptr, MS_BIND, nullptr) == 0);
+          EXPECT(fails_with(EBUSY, "unlink", [&] { Namespace::unpin(path); }));  // the second is not ours to take
+          Namespace::unpin(path);
+          EXPECT(!exists(path));
+        }) == 0);
+}
+
+TEST_CASE("unpinning takes a namespace out of every mnt namespace that shows it, whether it shares mounts or not") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  CHECK(privileged_expectations([&] {
+          EXPECT(share(directory.path()));
+          Sleeper const sharing(CLONE_NEWNS);
+          EXPECT(sharing.stands());
+          std::string const neighbour = std::to_string(sharing.pid());
+          for (NamespaceType const type : {uts, mnt}) {
+            about = to_string(type);
+            std::string const path = directory / to_string(type);
+            make_to_pin(type).pin(path);
+            Sleeper const copy(CLONE_NEWNS);
+            std::string const copied = std::to_string(copy.pid());
+            std::thread([&] {  // which stops sharing
+              Namespace const theirs = Namespace::of(copy.pid(), mnt);
+              EXPECT(::unshare(CLONE_FS) == 0 && ::setns(theirs.fd(), CLONE_NEWNS) == 0);
+              EXPECT(::mount("none", directory.path().c_str(), nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+            })
+                .join();
+            // An mnt namespace could be held by what it holds, so the kernel shows it nowhere else.
+            EXPECT(mounts_with(" nsfs ", neighbour) == (type == mnt ? 0 : 1));
+            EXPECT(mounts_with(" nsfs ", copied) == (type == mnt ? 0 : 1));
+            EXPECT(Namespace::open(path).type() == type);
+            Namespace::unpin(path);
+            for (std::string const& process : {neighbour, copied, std::string("thread-self")})
+              EXPECT(mounts_with(path, process) == 0);
+            EXPECT(!exists(path));
+          }
         }) == 0);
 }

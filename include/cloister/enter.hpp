@@ -1,4 +1,4 @@
-// Going into namespaces: for one call on a thread of its own, or for a scope of the calling thread.
+// Going into namespaces: for one call on a thread of its own, for a scope of the calling thread, or to stay.
 #pragma once
 
 #include <exception>
@@ -29,34 +29,70 @@ inline void refuse_for_thread(std::string const& who, CloneFlags types, bool com
     refuse(NamespaceType::mnt, " would cost the thread its working directory, without a way back: use within instead");
 }
 
-inline CloneFlags types_of(std::string const& who, Namespace const* begin, Namespace const* end) {
-  CloneFlags types;
-  for (; begin != end; ++begin) {
-    if (types.contains(begin->type()))
-      throw std::invalid_argument("cloister: " + who + ": two namespaces of type " + to_string(begin->type()));
-    types |= begin->type();
+// Where to go: namespaces that are held open, or some of those of a process.
+class Places {
+ public:
+  Places(std::string const& who, Namespace const* begin, Namespace const* end) : begin_(begin), end_(end) {
+    for (; begin != end; ++begin) {
+      if (types_.contains(begin->type()))
+        throw std::invalid_argument("cloister: " + who + ": two namespaces of type " + to_string(begin->type()));
+      types_ |= begin->type();
+    }
   }
-  return types;
-}
+  Places(int pidfd, CloneFlags types) noexcept : pidfd_(pidfd), types_(types) {}
 
-inline void enter(int fd, NamespaceType type) {
-  if (int const result = sys::setns(fd, CloneFlags{type}.bits()); result < 0)
-    throw Error(-result, "setns", to_string(type), Error::Side::parent, refusal_hint("setns", -result, type));
+  CloneFlags types() const noexcept { return types_; }
+
+  // Calls `entered(types)` after each step. Throws Error.
+  template <class Entered>
+  void enter(Entered&& entered) const {
+    // The kernel lets a thread change its mounts only with a root and a working directory of its own.
+    if (types_.contains(NamespaceType::mnt)) check(sys::unshare(kernel::clone_fs), "unshare", "CLONE_FS");
+    for (Namespace const* each = begin_; each != end_; ++each) {
+      set(each->fd(), each->type(), to_string(each->id()));
+      entered(each->type());
+    }
+    if (begin_ != nullptr || types_.empty()) return;
+    int const result = sys::setns(pidfd_, types_.bits());
+    if (result >= 0) return entered(types_);
+    if (result != -EINVAL)
+      throw_refusal(result, types_, join({to_string(types_), " of pidfd ", std::to_string(pidfd_)}));
+    for (NamespaceType type : types_) {  // before Linux 5.8
+      Namespace const place = Namespace::of_pidfd(pidfd_, type);
+      set(place.fd(), type, to_string(place.id()));
+      entered(type);
+    }
+  }
+
+ private:
+  static void set(int fd, NamespaceType type, std::string const& item) {
+    if (int const result = sys::setns(fd, CloneFlags{type}.bits()); result < 0) throw_refusal(result, type, item);
+  }
+  [[noreturn]] static void throw_refusal(int result, CloneFlags types, std::string const& item) {
+    throw Error(-result, "setns", item, Error::Side::parent, refusal_hint("setns", -result, types));
+  }
+
+  Namespace const* begin_ = nullptr;
+  Namespace const* end_ = nullptr;
+  int pidfd_ = -1;
+  CloneFlags types_;
+};
+
+inline void enter(Places const& places) {
+  refuse_for_thread("enter", places.types(), false);
+  places.enter([](CloneFlags) {});
 }
 
 template <class Function>
-std::invoke_result_t<Function> within(Namespace const* begin, Namespace const* end, Function&& function) {
+std::invoke_result_t<Function> within(Places const& places, Function&& function) {
   using Result = std::invoke_result_t<Function>;
-  CloneFlags const types = types_of("within", begin, end);
-  refuse_for_thread("within", types, false);
+  refuse_for_thread("within", places.types(), false);
 
   std::exception_ptr thrown;
   auto const run_into = [&](auto&& take_result) {
     auto body = [&] {
       try {
-        // The kernel lets a thread change its mounts only with a root and a working directory of its own.
-        if (types.contains(NamespaceType::mnt)) check(sys::unshare(kernel::clone_fs), "unshare", "CLONE_FS");
-        for (Namespace const* each = begin; each != end; ++each) enter(each->fd(), each->type());
+        places.enter([](CloneFlags) {});
         take_result();
       } catch (...) {
         thrown = std::current_exception();
@@ -136,16 +172,38 @@ class ThreadScope {
 // no thread). Linux 3.8, setns(2).
 template <class Function>
 std::invoke_result_t<Function> within(Namespace const& place, Function&& function) {
-  return detail::within(&place, &place + 1, std::forward<Function>(function));
+  return detail::within(detail::Places("within", &place, &place + 1), std::forward<Function>(function));
 }
 template <class Function>
 std::invoke_result_t<Function> within(std::initializer_list<Namespace> places, Function&& function) {
-  return detail::within(places.begin(), places.end(), std::forward<Function>(function));
+  return detail::within(detail::Places("within", places.begin(), places.end()), std::forward<Function>(function));
 }
 template <class Function>
 std::invoke_result_t<Function> within(std::vector<Namespace> const& places, Function&& function) {
-  return detail::within(places.data(), places.data() + places.size(), std::forward<Function>(function));
+  return detail::within(detail::Places("within", places.data(), places.data() + places.size()),
+                        std::forward<Function>(function));
 }
+// In those of these types of the process behind a pidfd, which stays the caller's: all are entered in one step, or
+// none. Needs the same user or CAP_SYS_PTRACE besides. Throws Error also with ESRCH: it has ended. Linux 5.8; before,
+// one by one.
+template <class Function>
+std::invoke_result_t<Function> within(int pidfd, CloneFlags types, Function&& function) {
+  return detail::within(detail::Places(pidfd, types), std::forward<Function>(function));
+}
+
+// Moves the calling thread, not the others of the process, into these namespaces, to stay; threads and children that it
+// starts later are born there. mnt gives it `/` of those mounts as its directory. What it needs and throws is as with
+// within; when it throws, the thread may be in some of them already. There is no way back: see ScopedEnter. Linux 3.8,
+// setns(2).
+inline void enter(Namespace const& place) { detail::enter(detail::Places("enter", &place, &place + 1)); }
+inline void enter(std::initializer_list<Namespace> places) {
+  detail::enter(detail::Places("enter", places.begin(), places.end()));
+}
+inline void enter(std::vector<Namespace> const& places) {
+  detail::enter(detail::Places("enter", places.data(), places.data() + places.size()));
+}
+// Into those of these types of the process behind a pidfd: all or, since Linux 5.8, none.
+inline void enter(int pidfd, CloneFlags types) { detail::enter(detail::Places(pidfd, types)); }
 
 // The calling thread is in other namespaces until the end of the scope; threads and children that it starts meanwhile
 // stay there. If it cannot go back, if it is destroyed on another thread, or before a scope that began later, the
@@ -154,18 +212,17 @@ std::invoke_result_t<Function> within(std::vector<Namespace> const& places, Func
 // that own both places. Linux 3.8, setns(2).
 class [[nodiscard]] ScopedEnter {
  public:
-  [[nodiscard]] explicit ScopedEnter(Namespace const& place) : ScopedEnter(&place, &place + 1) {}
-  [[nodiscard]] ScopedEnter(std::initializer_list<Namespace> places) : ScopedEnter(places.begin(), places.end()) {}
+  [[nodiscard]] explicit ScopedEnter(Namespace const& place) : ScopedEnter({"ScopedEnter", &place, &place + 1}) {}
+  [[nodiscard]] ScopedEnter(std::initializer_list<Namespace> places)
+      : ScopedEnter({"ScopedEnter", places.begin(), places.end()}) {}
   [[nodiscard]] explicit ScopedEnter(std::vector<Namespace> const& places)
-      : ScopedEnter(places.data(), places.data() + places.size()) {}
+      : ScopedEnter({"ScopedEnter", places.data(), places.data() + places.size()}) {}
+  // In those of these types of the process behind a pidfd, in one step: see within.
+  [[nodiscard]] ScopedEnter(int pidfd, CloneFlags types) : ScopedEnter(detail::Places{pidfd, types}) {}
 
  private:
-  ScopedEnter(Namespace const* begin, Namespace const* end)
-      : scope_("ScopedEnter", detail::types_of("ScopedEnter", begin, end)) {
-    for (; begin != end; ++begin) {
-      detail::enter(begin->fd(), begin->type());
-      scope_.has_entered(begin->type());
-    }
+  explicit ScopedEnter(detail::Places const& places) : scope_("ScopedEnter", places.types()) {
+    places.enter([this](CloneFlags types) { scope_.has_entered(types); });
   }
   detail::ThreadScope scope_;
 };

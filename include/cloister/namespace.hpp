@@ -8,6 +8,7 @@
 
 #include "detail/blocked_signals.hpp"
 #include "detail/hint.hpp"
+#include "detail/pin.hpp"
 #include "detail/proc.hpp"
 #include "detail/text.hpp"
 #include "detail/thread.hpp"
@@ -83,27 +84,34 @@ CLOISTER_DETAIL_CHILD_SIDE inline void create_and_exit(void* creation) noexcept 
   sys::exit(0);
 }
 
-// The helper is a process, because a process with threads cannot unshare its user namespace: one that shares our memory
-// and our descriptors, so that what it opens is ours. It costs the same in a large host as in a small one, runs none of
-// the host's code, and sends no signal when it ends, so that neither a handler nor a wait of the host takes notice.
-// Linux 3.8.
-inline void create_in_child(Creation& creation) {
-  constexpr std::uint64_t flags = kernel::clone_newuser | kernel::clone_vm | kernel::clone_vfork | kernel::clone_files;
+// Runs `function`, which must not return, in a process that shares our memory, and returns when that has ended: 0 or a
+// negative errno. It costs the same in a large host as in a small one, runs none of the host's code, and sends no
+// signal when it ends, so that neither a handler nor a wait of the host takes notice.
+inline int run_in_helper(std::uint64_t more_flags, sys::ChildFunction function, void* argument) {
+  std::uint64_t const flags = more_flags | kernel::clone_vm | kernel::clone_vfork;
   alignas(16) unsigned char stack[16384];  // the caller is stopped until the helper has ended
   kernel::clone_args args{};
   args.flags = flags;
   args.stack = reinterpret_cast<std::uint64_t>(stack);
   args.stack_size = sizeof stack;
-  sys::ChildStart start{create_and_exit, &creation};
+  sys::ChildStart start{function, argument};
 
   BlockedSignals const blocked;
-  long pid = sys::clone3_on_stack(&args, create_and_exit, &creation);
-  if (pid == -ENOSYS || pid == -EPERM) pid = sys::clone_on_stack(flags, stack + sizeof stack, nullptr, nullptr, nullptr, &start);
-  if (pid > 0) sys::waitid(P_PID, static_cast<int>(pid), nullptr, WEXITED | __WALL);
-  if (pid < 0) {
-    creation.failed_step = "clone";
-    creation.error = static_cast<int>(-pid);
-  }
+  long pid = sys::clone3_on_stack(&args, function, argument);
+  if (pid == -ENOSYS || pid == -EPERM)
+    pid = sys::clone_on_stack(flags, stack + sizeof stack, nullptr, nullptr, nullptr, &start);
+  if (pid < 0) return static_cast<int>(pid);
+  sys::waitid(P_PID, static_cast<int>(pid), nullptr, WEXITED | __WALL);
+  return 0;
+}
+
+// In a process, because one with threads cannot unshare its user namespace. It shares our descriptors, so that what it
+// opens is ours. Linux 3.8.
+inline void create_in_child(Creation& creation) {
+  int const result = run_in_helper(kernel::clone_newuser | kernel::clone_files, create_and_exit, &creation);
+  if (result == 0) return;
+  creation.failed_step = "clone";
+  creation.error = -result;
 }
 
 class ThreadScope;
@@ -257,6 +265,22 @@ class [[nodiscard]] Namespace {
                   "NS_GET_OWNER_UID");
     return uid;
   }
+
+  // Keeps it under a name as `ip netns` does: makes a file and mounts the namespace on it, where open() finds it and
+  // the namespace lives on without handles, until unpin(). A pid namespace ends with its init all the same. Where the
+  // mounts at that place are shared (mount_namespaces(7)) the others that share them see it too, but an mnt namespace.
+  // Needs CAP_SYS_ADMIN over the calling thread's mnt namespace. Throws Error (EEXIST; EPERM; ELOOP: an mnt namespace
+  // that is the caller's own or counts as older), and leaves no file then. Linux 5.2; mnt 5.12,
+  // and a /proc.
+  void pin(std::string const& path) const {
+    detail::pin(fd(), type(), detail::checked_path("Namespace::pin", "path", path));
+  }
+
+  // Unmounts a namespace and removes its file, which takes it out of every mnt namespace that shows it. Nothing else is
+  // unmounted: a last part of the path that is a symbolic link is not followed, and a file that is not empty stays.
+  // Needs CAP_SYS_ADMIN over the calling thread's mnt namespace, and a /proc. Throws Error (EINVAL: no namespace is
+  // mounted there; EPERM). umount(2).
+  static void unpin(std::string const& path) { detail::unpin(detail::checked_path("Namespace::unpin", "path", path)); }
 
   // Whether both are the same namespace, or both empty. Both are held open, so their ids tell.
   friend bool operator==(Namespace const& a, Namespace const& b) noexcept {

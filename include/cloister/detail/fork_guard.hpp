@@ -144,6 +144,25 @@ class HostOnlyDescriptors {
   std::vector<int> fds_;
 };
 
+// The caller's dumpable attribute belongs to its memory: a child that shares the memory and changes its ids takes it away for a
+// moment, in which no other such child starts and no fork copies the host. That begins with keep().
+class KeptDumpable {
+ public:
+  KeptDumpable() noexcept = default;
+  ~KeptDumpable() {
+    if (value_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
+  }
+  KeptDumpable(KeptDumpable const&) = delete;
+  void keep() {
+    lock_.lock();
+    value_ = sys::prctl(PR_GET_DUMPABLE);
+  }
+
+ private:
+  HostOnlyDescriptors::LaterLock lock_;
+  int value_ = 0;
+};
+
 // Owns a descriptor that exists in this process only.
 class HostOnlyDescriptor {
  public:

@@ -93,7 +93,20 @@ inline constexpr unsigned long ns_get_userns = ioctl_number(0, 0xb7, 0x1, 0);
 inline constexpr unsigned long ns_get_parent = ioctl_number(0, 0xb7, 0x2, 0);
 inline constexpr unsigned long ns_get_nstype = ioctl_number(0, 0xb7, 0x3, 0);
 inline constexpr unsigned long ns_get_owner_uid = ioctl_number(0, 0xb7, 0x4, 0);
+inline constexpr unsigned long ns_get_pid_from_pidns = ioctl_number(2, 0xb7, 0x6, sizeof(int));  // Linux 6.11
+inline constexpr unsigned long ns_get_pid_in_pidns = ioctl_number(2, 0xb7, 0x8, sizeof(int));
 inline constexpr unsigned long ns_get_id = ioctl_number(2, 0xb7, 0xd, sizeof(std::uint64_t));
+
+// open_by_handle_at(2) of a namespace, Linux 6.18
+struct nsfs_handle {
+  std::uint32_t size = 16;
+  std::int32_t kind = 0xf1;  // FILEID_NSFS
+  std::uint64_t id;
+  std::uint32_t type;   // CLONE_NEW*
+  std::uint32_t inode;  // both are 0 if not known, which Linux 6.18 itself refuses
+};
+static_assert(sizeof(nsfs_handle) == 24);
+inline constexpr int fd_nsfs_root = -10003;
 
 // statfs(2): f_type
 inline constexpr long nsfs_magic = 0x6e736673;

@@ -652,25 +652,6 @@ inline void clone_on_passing_thread(SharingClone& clone) {
   while (sys::tgkill(sys::getpid(), clone.thread, 0) == 0) sys::sched_yield();
 }
 
-// The caller's dumpable attribute belongs to its memory: a child that shares the memory and changes its ids takes it away for a
-// moment, in which no other such child starts and no fork copies the host. That begins with keep().
-class KeptDumpable {
- public:
-  KeptDumpable() noexcept = default;
-  ~KeptDumpable() {
-    if (value_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
-  }
-  KeptDumpable(KeptDumpable const&) = delete;
-  void keep() {
-    lock_.lock();
-    value_ = sys::prctl(PR_GET_DUMPABLE);
-  }
-
- private:
-  HostOnlyDescriptors::LaterLock lock_;
-  int value_ = 0;
-};
-
 // `init_program`: what PID 1 becomes under a reaper; empty without one.
 inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_program) {
   bool const passing_thread = plan.child.dies_with_parent && !started_by_main_thread();

@@ -222,6 +222,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline int unshare(std::uint64_t flags) noexcept {
 CLOISTER_DETAIL_CHILD_SIDE inline int setns(int fd, std::uint64_t flags) noexcept {
   return static_cast<int>(call(SYS_setns, fd, static_cast<long>(flags)));
 }
+// Opens a namespace by its 64-bit number.
+inline int open_nsfs_handle(kernel::nsfs_handle* handle) noexcept {
+  return static_cast<int>(call(SYS_open_by_handle_at, kernel::fd_nsfs_root, arg(handle), O_RDONLY | O_CLOEXEC));
+}
 CLOISTER_DETAIL_CHILD_SIDE inline int sethostname(char const* name, std::size_t size) noexcept {
   return static_cast<int>(call(SYS_sethostname, arg(name), static_cast<long>(size)));
 }
@@ -277,6 +281,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline int openat2(int dir, char const* path, kernel:
 }
 CLOISTER_DETAIL_CHILD_SIDE inline int mkdirat(int dir, char const* path, unsigned mode) noexcept {
   return static_cast<int>(call(SYS_mkdirat, dir, arg(path), mode));
+}
+inline int unlinkat(int dir, char const* path) noexcept {
+  return static_cast<int>(call(SYS_unlinkat, dir, arg(path), 0));
 }
 CLOISTER_DETAIL_CHILD_SIDE inline int fchmod(int fd, unsigned mode) noexcept {
   return static_cast<int>(call(SYS_fchmod, fd, mode));
