@@ -151,6 +151,34 @@ TEST_CASE("a limit that is used up is told from one further out, as far as that 
         }) == 0);
 }
 
+TEST_CASE("a cgroup that is full is found, the caller's or one above it, in either version") {
+  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
+  TemporaryDirectory const directory;
+  for (bool const first : {false, true}) {
+    CAPTURE(first);
+    CHECK(privileged_expectations([&] {
+            std::string const top = first ? "/sys/fs/cgroup/pids" : "/sys/fs/cgroup";
+            EXPECT(::mount("none", "/sys/fs/cgroup", "tmpfs", 0, nullptr) == 0);
+            ::mkdir(top.c_str(), 0755);
+            EXPECT(::mkdir((top + "/a").c_str(), 0755) == 0 && ::mkdir((top + "/a/b").c_str(), 0755) == 0);
+            EXPECT(write_file(directory / "cgroup", first ? "9:name=systemd:/\n8:pids:/a/b\n1:cpu:/\n0::/\n" : "0::/a/b\n"));
+            EXPECT(::mount((directory / "cgroup").c_str(), "/proc/thread-self/cgroup", nullptr, MS_BIND, nullptr) == 0);
+            auto const with = [&](std::string const& inner, std::string const& outer) {
+              EXPECT(write_file(top + "/a/b/pids.max", inner) && write_file(top + "/a/b/pids.current", "4\n"));
+              EXPECT(write_file(top + "/a/pids.max", outer) && write_file(top + "/a/pids.current", "9\n"));
+              Hint const hint = refusal_hint("fork", EAGAIN, {});
+              EXPECT(hint.obstacle == Obstacle::limit && hint.remedy != "");
+              return hint.cause;
+            };
+            EXPECT(with("4\n", "max\n") == "the cgroup /a/b holds as many processes as its pids.max allows");
+            EXPECT(with("5\n", "9\n") == "the cgroup /a holds as many processes as its pids.max allows");
+            EXPECT(with("max\n", "8\n") == "the cgroup /a holds as many processes as its pids.max allows");
+            EXPECT(contains(with("5\n", "10\n"), "no more processes are allowed"));
+            EXPECT(contains(with("max\n", "max\n"), "no more processes are allowed"));
+          }) == 0);
+  }
+}
+
 TEST_CASE("how deep pid namespaces are nested is seen in a /proc from further out") {
   SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
   CHECK(privileged_expectations([] {

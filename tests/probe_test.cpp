@@ -25,7 +25,7 @@ bool supported(Support const& support) {
 bool hindered(Support const& support, Obstacle obstacle, std::vector<std::string> const& reason = {}, std::string const& remedy = {}) {
   bool met = !support && support.obstacle() == obstacle && contains(support.remedy(), remedy);
   for (std::string const& word : reason) met = met && contains(support.reason(), word);
-  met = met && !support.reason().empty() && !contains(support.reason(), "\n") && !contains(support.reason(), "cloister");
+  met = met && !support.reason().empty() && !contains(support.reason(), "\n") && !contains(support.reason(), "cloister:");
   if (!met) ::dprintf(complaints, "%s: %s\n", to_string(support.obstacle()), to_string(support).c_str());
   return met;
 }
@@ -208,6 +208,16 @@ TEST_CASE("no room for another process is a limit") {
         }) == 0);
 }
 
+TEST_CASE("a cgroup without room for another process is named") {
+  std::string const cgroup = "/sys/fs/cgroup/pids/cloister-test." + std::to_string(::getpid());
+  SKIP_UNLESS(::mkdir(cgroup.c_str(), 0755) == 0, "no cgroup for processes can be made: needs root, and version 1 of them");
+  CHECK(expectations([&] {
+          EXPECT(write_file(cgroup + "/cgroup.procs", "0") && write_file(cgroup + "/pids.max", "1"));
+          EXPECT(hindered(probe(Isolation{}), Obstacle::limit, {"fork: the cgroup /", "cloister-test", "pids.max"}, "raise"));
+        }) == 0);
+  CHECK(wait_until([&] { return ::rmdir(cgroup.c_str()) == 0; }));
+}
+
 TEST_CASE("a resource limit above the caller's own is told before anything happens") {
   CHECK(unprivileged_expectations([] {
           rlimit const none{0, 0};
@@ -221,7 +231,7 @@ TEST_CASE("a resource limit above the caller's own is told before anything happe
 TEST_CASE("a filter is told to be one, whichever call it refuses and however") {
   SKIP_UNLESS(user_namespaces(), no_users);
   struct Case {
-    char const* name;
+    std::string name;
     std::vector<Refusal> refusals;
     Isolation isolation;
     char const* step;
@@ -308,6 +318,20 @@ TEST_CASE("a filter of the description's own does not keep the probe from answer
   cloister::SeccompFilter const malformed({BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)});
   isolation.privileges.seccomp = malformed;
   CHECK(hindered(probe(isolation), Obstacle::other, {"load seccomp filter", "malformed"}));
+}
+
+TEST_CASE("a security module that shows itself nowhere is told by there being nothing else") {
+  constexpr long create_ruleset = 444, restrict_self = 446;  // landlock_create_ruleset(2) and so on
+  SKIP_UNLESS(user_namespaces(), no_users);
+  SKIP_UNLESS(::syscall(create_ruleset, nullptr, 0, 1) > 0, "no Landlock, which is one");
+  SKIP_UNLESS(cloister::detail::evident_hint(EPERM).empty(), "a filter or another module is in force here already");
+  CHECK(expectations([] {
+          std::uint64_t const make_char = 1u << 6;  // forbids that, and to mount
+          long const ruleset = ::syscall(create_ruleset, &make_char, sizeof make_char, 0);
+          EXPECT(ruleset >= 0 && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::syscall(restrict_self, ruleset, 0) == 0);
+          EXPECT(supported(probe(user | uts)));
+          EXPECT(hindered(probe(user | mnt), Obstacle::security_module, {"make mounts private: a security module"}));
+        }) == 0);
 }
 
 // --- What the caller is in

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "detail/text.hpp"
 #include "obstacle.hpp"

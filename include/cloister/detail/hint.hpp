@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -141,7 +142,7 @@ inline bool is(std::string_view step, std::string_view name) noexcept { return s
 inline Hint filter_hint() {
   if (!seccomp_filter_loaded()) return {};
   return {Obstacle::seccomp, "a seccomp filter is loaded and may forbid it, as that of a container does by default",
-          "load a filter that allows the call, as with --security-opt seccomp=FILE of container engines"};
+          "use a filter that allows it, in a container by --security-opt seccomp=FILE"};
 }
 
 // Only what is in force for the caller: that a kernel has a module says little.
@@ -160,16 +161,21 @@ inline Hint security_module_hint() {
   // "docker-default (enforce)". An "unconfined" program and a profile that only complains are let through.
   if (label.find(" (") != label.npos && label.find(" (complain)") == label.npos && label.find(" (unconfined)") == label.npos)
     return {Obstacle::security_module, join({"AppArmor confines the caller as ", label, " and may forbid it"}),
-            "allow it in the profile or take another one, as with --security-opt apparmor=NAME of container engines"};
+            "allow it in the profile or use another one, in a container by --security-opt apparmor=NAME"};
   return {};
 }
 
-// Why something is refused for which the caller, or a child in a world of its own, has the capability.
-inline Hint forbidden_hint(int error_number) {
+// What is seen that may refuse something for which the caller, or a child in a world of its own, has the capability.
+inline Hint evident_hint(int error_number) {
   // Filters mostly say EPERM; it is security modules that say EACCES.
   Hint hint = error_number == EACCES ? security_module_hint() : filter_hint();
   if (hint.empty()) hint = error_number == EACCES ? filter_hint() : security_module_hint();
   return hint;
+}
+// The same where nothing but those is left: not every module shows itself.
+inline Hint forbidden_hint(int error_number) {
+  Hint hint = evident_hint(error_number);
+  return hint.empty() ? Hint{Obstacle::security_module, "a security module, such as Landlock, may forbid it"} : hint;
 }
 
 // Ubuntu's: AppArmor lets the user namespace be made and withholds the capabilities in it, so a later step may be the one that fails.
@@ -217,8 +223,7 @@ inline Hint permission_hint(std::string_view step, int error_number, CloneFlags 
   if (is(step, "bring up loopback"))
     return {capability, "CAP_NET_ADMIN is needed in the user namespace that owns the network namespace"};
   if (!creates && !is(step, "fork")) return {};
-  if (Hint hint = forbidden_hint(error_number); !hint.empty()) return hint;
-  return {security_module, "a security module may forbid it"};
+  return forbidden_hint(error_number);
 }
 
 inline Hint namespace_limit_hint(CloneFlags wanted) {
@@ -245,15 +250,40 @@ inline Hint namespace_limit_hint(CloneFlags wanted) {
                  : "end what holds such namespaces, or raise the limit where it is set"};
 }
 
+// The cgroup, the caller's or one above it, that may hold no more processes; empty if none is seen to be full. Of version 2, or of the
+// controller of version 1.
+inline std::string full_cgroup() {
+  struct Hierarchy {
+    char const *key, *mount;
+  };
+  FileStart const file{"/proc/thread-self/cgroup"};
+  for (auto [key, mount] : {Hierarchy{"0::", "/sys/fs/cgroup"}, {":pids:", "/sys/fs/cgroup/pids"}}) {
+    char const* at = std::strstr(file.text, key);
+    if (at == nullptr) continue;
+    at += std::strlen(key);
+    std::string path(at, std::strcspn(at, "\n"));
+    while (!path.empty()) {
+      std::string const directory = join({mount, path});
+      long const most = read_number((directory + "/pids.max").c_str());
+      if (most >= 0 && read_number((directory + "/pids.current").c_str()) >= most) return path;
+      path.resize(path.rfind('/') != path.npos ? path.rfind('/') : 0);
+    }
+  }
+  return {};
+}
+
 inline Hint process_limit_hint() {
+  if (std::string const cgroup = full_cgroup(); !cgroup.empty())
+    return {Obstacle::limit, join({"the cgroup ", cgroup, " holds as many processes as its pids.max allows"}), "end some, or raise it"};
   // The machine's root is not counted.
-  bool const counted = !(in_initial_user_namespace() && (sys::geteuid() == 0 || has_cap_sys_admin() || has_capability(kernel::cap_sys_resource)));
+  bool const counted = !(in_initial_user_namespace() &&
+                         (sys::geteuid() == 0 || has_cap_sys_admin() || has_capability(kernel::cap_sys_resource)));
   ::rlimit limit{};
-  bool const limited = counted && sys::getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-  return {Obstacle::limit,
-          limited ? join({"no more processes are allowed: RLIMIT_NPROC is ", std::to_string(limit.rlim_cur), ", and pids.max of the cgroup may be less"})
-                  : join({"no more processes are allowed: pids.max of the cgroup, or kernel.pid_max and kernel.threads-max"}),
-          "end some, or raise the limit"};
+  if (counted && sys::getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    return {Obstacle::limit,
+            join({"no more processes are allowed: RLIMIT_NPROC is ", std::to_string(limit.rlim_cur), ", and pids.max of the cgroup may be less"}),
+            "end some, or raise the limit"};
+  return {Obstacle::limit, "no more processes are allowed: pids.max of the cgroup, kernel.pid_max or kernel.threads-max", "end some, or raise the limit"};
 }
 
 // For people, and for programs an Obstacle, about an `error_number` at a step of that name; `wanted` is what the step, or the description

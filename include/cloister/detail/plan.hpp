@@ -293,7 +293,8 @@ class Plan {
       case Step::symlink:
       case Step::make_directory:
         if (Hint of_mount = files_.hint(index, error); !of_mount.empty()) return of_mount;
-        if (forbidden) return own_world_hint(error);
+        if (Hint withheld = withheld_user_namespace_hint(unshare()); forbidden && !withheld.empty()) return withheld;
+        if (forbidden) return evident_hint(error);
         break;
       case Step::open_root:
         if (error == ENOTDIR) return "it is no directory";
