@@ -19,7 +19,8 @@ TEST_CASE("an Error reads as a sentence: the step, what it worked on, where, why
 
 TEST_CASE("an Error has a diagnosis: what stands in the way, why, and what would help") {
   Error const known(ENOSPC, "unshare", "uts", Side::child, {Obstacle::limit, "the limit is 0", "raise it"});
-  CHECK(known.what() == std::string("cloister: unshare uts (in the child): No space left on device (the limit is 0: raise it)"));
+  CHECK(known.what() ==
+        std::string("cloister: unshare uts (in the child): No space left on device (the limit is 0: raise it)"));
   CHECK(known.obstacle() == Obstacle::limit);
   CHECK(known.reason() == "unshare uts: the limit is 0");
   CHECK(known.remedy() == "raise it");
@@ -38,7 +39,8 @@ TEST_CASE("each obstacle has a name of its own") {
   std::string names;
   for (int number = 0; number <= static_cast<int>(Obstacle::other); ++number)
     names += to_string(static_cast<Obstacle>(number)) + std::string(" ");
-  CHECK(names == "none capability limit seccomp security_module chroot id_map masked_proc kernel_too_old threads other ");
+  CHECK(names ==
+        "none capability limit seccomp security_module chroot id_map masked_proc kernel_too_old threads other ");
   CHECK(to_string(static_cast<Obstacle>(200)) == std::string("other"));
 }
 
@@ -85,7 +87,8 @@ TEST_CASE("a copy says the same as the original, also after that is gone, and as
     Error const original(ENOENT, "stat", item, Side::child, {Obstacle::id_map, "none", "lend some"});
     copy = original;
   }
-  CHECK(copy.what() == "cloister: stat " + std::string(200, 'x') + " (in the child): No such file or directory (none: lend some)");
+  CHECK(copy.what() ==
+        "cloister: stat " + std::string(200, 'x') + " (in the child): No such file or directory (none: lend some)");
   CHECK(copy.obstacle() == Obstacle::id_map);
   CHECK(copy.reason() == "stat " + std::string(200, 'x') + ": none");
   CHECK(copy.remedy() == "lend some");

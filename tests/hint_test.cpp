@@ -137,7 +137,8 @@ TEST_CASE("a limit that is used up is told from one further out, as far as that 
           }
           EXPECT(become_root_of_a_user_namespace());
           EXPECT(!cloister::detail::in_initial_user_namespace());
-          EXPECT(refusal_hint("unshare", ENOSPC, uts).cause == "user.max_uts_namespaces of an outer user namespace is used up");
+          EXPECT(refusal_hint("unshare", ENOSPC, uts).cause ==
+                 "user.max_uts_namespaces of an outer user namespace is used up");
           EXPECT(contains(hint_text("unshare", EUSERS, user), "or they are nested over 32 deep"));
           EXPECT(write_file("/proc/sys/user/max_uts_namespaces", "7"));
           EXPECT(refusal_hint("unshare", ENOSPC, uts).cause ==
@@ -161,7 +162,8 @@ TEST_CASE("a cgroup that is full is found, the caller's or one above it, in eith
             EXPECT(::mount("none", "/sys/fs/cgroup", "tmpfs", 0, nullptr) == 0);
             ::mkdir(top.c_str(), 0755);
             EXPECT(::mkdir((top + "/a").c_str(), 0755) == 0 && ::mkdir((top + "/a/b").c_str(), 0755) == 0);
-            EXPECT(write_file(directory / "cgroup", first ? "9:name=systemd:/\n8:pids:/a/b\n1:cpu:/\n0::/\n" : "0::/a/b\n"));
+            EXPECT(write_file(directory / "cgroup",
+                              first ? "9:name=systemd:/\n8:pids:/a/b\n1:cpu:/\n0::/\n" : "0::/a/b\n"));
             EXPECT(::mount((directory / "cgroup").c_str(), "/proc/thread-self/cgroup", nullptr, MS_BIND, nullptr) == 0);
             auto const with = [&](std::string const& inner, std::string const& outer) {
               EXPECT(write_file(top + "/a/b/pids.max", inner) && write_file(top + "/a/b/pids.current", "4\n"));

@@ -1,5 +1,5 @@
-// Each cause of a refusal that can be played is played, in a process of its own. What goes by files that only other kernels have is in
-// hint_test.cpp.
+// Each cause of a refusal that can be played is played, in a process of its own. What goes by files that only other
+// kernels have is in hint_test.cpp.
 #include <sys/resource.h>
 
 #include <cloister/cloister.hpp>
@@ -22,10 +22,12 @@ bool supported(Support const& support) {
 }
 
 // Whether it is that obstacle, with these words in the reason, which is one sentence, and in the remedy.
-bool hindered(Support const& support, Obstacle obstacle, std::vector<std::string> const& reason = {}, std::string const& remedy = {}) {
+bool hindered(Support const& support, Obstacle obstacle, std::vector<std::string> const& reason = {},
+              std::string const& remedy = {}) {
   bool met = !support && support.obstacle() == obstacle && contains(support.remedy(), remedy);
   for (std::string const& word : reason) met = met && contains(support.reason(), word);
-  met = met && !support.reason().empty() && !contains(support.reason(), "\n") && !contains(support.reason(), "cloister:");
+  met =
+      met && !support.reason().empty() && !contains(support.reason(), "\n") && !contains(support.reason(), "cloister:");
   if (!met) ::dprintf(complaints, "%s: %s\n", to_string(support.obstacle()), to_string(support).c_str());
   return met;
 }
@@ -36,8 +38,8 @@ bool fails_alike(Isolation const& isolation) {
   try {
     run(isolation, [] {});
   } catch (Error const& error) {
-    return error.obstacle() == support.obstacle() && error.reason() == support.reason() && error.remedy() == support.remedy() &&
-           contains(error.what(), support.remedy());
+    return error.obstacle() == support.obstacle() && error.reason() == support.reason() &&
+           error.remedy() == support.remedy() && contains(error.what(), support.remedy());
   }
   return false;
 }
@@ -105,12 +107,15 @@ TEST_CASE("a start fails with what the probe has said") {
 TEST_CASE("what the description asks for and is not there is told with its name") {
   SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
   CHECK(privileged_expectations([] {
-          Support const support = probe({.unshare = mnt, .root = Root::empty(), .mounts = {Mount::bind("/none", "/x")}});
+          Support const support =
+              probe({.unshare = mnt, .root = Root::empty(), .mounts = {Mount::bind("/none", "/x")}});
           EXPECT(support.obstacle() == Obstacle::other);
           EXPECT(support.reason() == "bind /none on /x: the source does not exist");
           EXPECT(support.remedy() == "");
-          EXPECT(hindered(probe({.unshare = mnt, .mounts = {Mount::tmpfs("/none", 4096)}}), Obstacle::other, {"mount tmpfs on /none: "}));
-          EXPECT(hindered(probe({.descriptors = cloister::Descriptors::only({777})}), Obstacle::other, {"descriptors 777: ", "not open"}));
+          EXPECT(hindered(probe({.unshare = mnt, .mounts = {Mount::tmpfs("/none", 4096)}}), Obstacle::other,
+                          {"mount tmpfs on /none: "}));
+          EXPECT(hindered(probe({.descriptors = cloister::Descriptors::only({777})}), Obstacle::other,
+                          {"descriptors 777: ", "not open"}));
         }) == 0);
 }
 
@@ -118,8 +123,10 @@ TEST_CASE("what the description asks for and is not there is told with its name"
 
 TEST_CASE("a privilege that is missing is told, and what does without") {
   auto const asks = [] {
-    EXPECT(hindered(probe(uts), Obstacle::capability, {"unshare uts: CAP_SYS_ADMIN is needed"}, "unshare user beside uts"));
-    EXPECT(hindered(probe(pid | net), Obstacle::capability, {"clone3 net|pid: CAP_SYS_ADMIN is needed"}, "run as root"));
+    EXPECT(hindered(probe(uts), Obstacle::capability, {"unshare uts: CAP_SYS_ADMIN is needed"},
+                    "unshare user beside uts"));
+    EXPECT(
+        hindered(probe(pid | net), Obstacle::capability, {"clone3 net|pid: CAP_SYS_ADMIN is needed"}, "run as root"));
     Isolation keeps{.privileges = {.capabilities = cloister::Capabilities::only({cloister::Capability::net_admin})}};
     EXPECT(hindered(probe(keeps), Obstacle::capability, {"net_admin"}));
   };
@@ -144,7 +151,8 @@ TEST_CASE("each limit of namespaces is named by its sysctl, and hinders only its
             Unchanged const unchanged;
             EXPECT(supported(probe(type)));
             EXPECT(forbid(type));
-            EXPECT(hindered(probe(type), Obstacle::limit, {name + " is 0"}, std::string("raise it to allow ") + to_string(type)));
+            EXPECT(hindered(probe(type), Obstacle::limit, {name + " is 0"},
+                            std::string("raise it to allow ") + to_string(type)));
             EXPECT(supported(probe(CloneFlags::all() - type)));
             EXPECT(hindered(probe((CloneFlags::all() - user) | type), Obstacle::limit, {name + " is 0"}));
             EXPECT(unchanged.changes() == "");
@@ -159,7 +167,8 @@ TEST_CASE("a limit further out is told from one here") {
           EXPECT(write_file("/proc/sys/user/max_uts_namespaces", "1") && ::unshare(CLONE_NEWUTS) == 0);
           EXPECT(hindered(probe(uts), Obstacle::limit, {"user.max_uts_namespaces is used up, here"}, "raise"));
           EXPECT(become_root_of_a_user_namespace());
-          EXPECT(hindered(probe(uts), Obstacle::limit, {"user.max_uts_namespaces of an outer user namespace is used up"}, "raise"));
+          EXPECT(hindered(probe(uts), Obstacle::limit,
+                          {"user.max_uts_namespaces of an outer user namespace is used up"}, "raise"));
         }) == 0);
 }
 
@@ -188,7 +197,8 @@ TEST_CASE("pid namespaces that are nested too deeply are seen to be") {
           }
           if (child == 0) {
             EXPECT(depth >= 20 && depth < 40);
-            EXPECT(hindered(probe(pid), Obstacle::limit, {"pid namespaces are nested 32 deep already"}, "nest them less deeply"));
+            EXPECT(hindered(probe(pid), Obstacle::limit, {"pid namespaces are nested 32 deep already"},
+                            "nest them less deeply"));
             EXPECT(supported(probe(uts)));
           } else {
             int status = -1;
@@ -203,17 +213,20 @@ TEST_CASE("no room for another process is a limit") {
           rlimit const one{1, 1};
           EXPECT(::setrlimit(RLIMIT_NPROC, &one) == 0);
           Unchanged const unchanged;
-          EXPECT(hindered(probe(Isolation{}), Obstacle::limit, {"fork: no more processes are allowed: RLIMIT_NPROC is 1"}, "raise"));
+          EXPECT(hindered(probe(Isolation{}), Obstacle::limit,
+                          {"fork: no more processes are allowed: RLIMIT_NPROC is 1"}, "raise"));
           EXPECT(unchanged.changes() == "");
         }) == 0);
 }
 
 TEST_CASE("a cgroup without room for another process is named") {
   std::string const cgroup = "/sys/fs/cgroup/pids/cloister-test." + std::to_string(::getpid());
-  SKIP_UNLESS(::mkdir(cgroup.c_str(), 0755) == 0, "no cgroup for processes can be made: needs root, and version 1 of them");
+  SKIP_UNLESS(::mkdir(cgroup.c_str(), 0755) == 0,
+              "no cgroup for processes can be made: needs root, and version 1 of them");
   CHECK(expectations([&] {
           EXPECT(write_file(cgroup + "/cgroup.procs", "0") && write_file(cgroup + "/pids.max", "1"));
-          EXPECT(hindered(probe(Isolation{}), Obstacle::limit, {"fork: the cgroup /", "cloister-test", "pids.max"}, "raise"));
+          EXPECT(hindered(probe(Isolation{}), Obstacle::limit, {"fork: the cgroup /", "cloister-test", "pids.max"},
+                          "raise"));
         }) == 0);
   CHECK(wait_until([&] { return ::rmdir(cgroup.c_str()) == 0; }));
 }
@@ -222,7 +235,8 @@ TEST_CASE("a resource limit above the caller's own is told before anything happe
   CHECK(unprivileged_expectations([] {
           rlimit const none{0, 0};
           EXPECT(::setrlimit(RLIMIT_CORE, &none) == 0);
-          EXPECT(hindered(probe({.privileges = {.limits = {{cloister::Resource::core, 1}}}}), Obstacle::limit, {"CAP_SYS_RESOURCE"}));
+          EXPECT(hindered(probe({.privileges = {.limits = {{cloister::Resource::core, 1}}}}), Obstacle::limit,
+                          {"CAP_SYS_RESOURCE"}));
         }) == 0);
 }
 
@@ -249,13 +263,15 @@ TEST_CASE("a filter is told to be one, whichever call it refuses and however") {
         {"pivot_root", {{SYS_pivot_root, error}}, {.unshare = user | mnt, .root = Root::empty()}, "pivot_root"},
     };
     if (cloister::detail::kernel_has(NamespaceType::time))
-      cases.push_back({"setns", {{SYS_setns, error}}, {.unshare = user | NamespaceType::time}, "setns time_for_children"});
+      cases.push_back(
+          {"setns", {{SYS_setns, error}}, {.unshare = user | NamespaceType::time}, "setns time_for_children"});
     for (Case const& each : cases) {
       CAPTURE(each.name);
       CHECK(expectations([&] {
               refuse(each.refusals);
               Unchanged const unchanged;
-              EXPECT(hindered(probe(each.isolation), Obstacle::seccomp, {each.step, "a seccomp filter is loaded"}, "filter"));
+              EXPECT(hindered(probe(each.isolation), Obstacle::seccomp, {each.step, "a seccomp filter is loaded"},
+                              "filter"));
               EXPECT(unchanged.changes() == "");
             }) == 0);
     }
@@ -285,12 +301,13 @@ TEST_CASE("a filter that kills is told by how the child ended") {
 TEST_CASE("where a filter is loaded, other causes are told all the same") {
   SKIP_UNLESS(can_be_privileged() && user_namespaces(), no_users);
   TemporaryDirectory const directory;
-  CHECK(unprivileged_expectations([] {
-          ::prctl(PR_SET_DUMPABLE, 1);
-          load_a_filter();
-          EXPECT(hindered(probe(uts), Obstacle::capability));
-          EXPECT(hindered(probe({.unshare = user, .ids = IdMap::ranges({{0, 12345}}, {{0, 12345}})}), Obstacle::id_map));
-        }) == 0);
+  CHECK(
+      unprivileged_expectations([] {
+        ::prctl(PR_SET_DUMPABLE, 1);
+        load_a_filter();
+        EXPECT(hindered(probe(uts), Obstacle::capability));
+        EXPECT(hindered(probe({.unshare = user, .ids = IdMap::ranges({{0, 12345}}, {{0, 12345}})}), Obstacle::id_map));
+      }) == 0);
   CHECK(privileged_expectations([&] {
           load_a_filter();
           EXPECT(::chroot(directory.path().c_str()) == 0);
@@ -315,7 +332,8 @@ TEST_CASE("a filter of the description's own does not keep the probe from answer
           EXPECT(become_root_of_a_user_namespace() && forbid(uts));
           EXPECT(hindered(probe(isolation), Obstacle::limit));
         }) == 0);
-  cloister::SeccompFilter const malformed({BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)});
+  cloister::SeccompFilter const malformed(
+      {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)});
   isolation.privileges.seccomp = malformed;
   CHECK(hindered(probe(isolation), Obstacle::other, {"load seccomp filter", "malformed"}));
 }
@@ -328,7 +346,8 @@ TEST_CASE("a security module that shows itself nowhere is told by there being no
   CHECK(expectations([] {
           std::uint64_t const make_char = 1u << 6;  // forbids that, and to mount
           long const ruleset = ::syscall(create_ruleset, &make_char, sizeof make_char, 0);
-          EXPECT(ruleset >= 0 && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::syscall(restrict_self, ruleset, 0) == 0);
+          EXPECT(ruleset >= 0 && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+                 ::syscall(restrict_self, ruleset, 0) == 0);
           EXPECT(supported(probe(user | uts)));
           EXPECT(hindered(probe(user | mnt), Obstacle::security_module, {"make mounts private: a security module"}));
         }) == 0);
@@ -358,7 +377,8 @@ TEST_CASE("a /proc that is hidden in part is told to be that, with a filter load
             if (!covered) EXPECT(supported(probe(with_proc)));
             EXPECT(::mount("none", "/proc/sys", "tmpfs", 0, nullptr) == 0);
             EXPECT(cloister::detail::proc_is_covered());
-            EXPECT(hindered(probe(with_proc), Obstacle::masked_proc, {"mount proc on /proc: parts of the caller's /proc are hidden"}, "bind"));
+            EXPECT(hindered(probe(with_proc), Obstacle::masked_proc,
+                            {"mount proc on /proc: parts of the caller's /proc are hidden"}, "bind"));
             Isolation without = with_proc;
             without.mounts.clear();
             EXPECT(supported(probe(without)));
@@ -387,7 +407,8 @@ TEST_CASE("a type that the kernel lacks is told, with the version that it came w
           for (char const* const name : {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"})
             EXPECT(::symlink("x", (std::string("/proc/self/ns/") + name).c_str()) == 0);
           refuse({{SYS_unshare, EINVAL}});
-          EXPECT(hindered(probe(uts | NamespaceType::time), Obstacle::kernel_too_old, {"no time namespaces", "Linux 5.6"}));
+          EXPECT(hindered(probe(uts | NamespaceType::time), Obstacle::kernel_too_old,
+                          {"no time namespaces", "Linux 5.6"}));
         }) == 0);
 }
 
@@ -406,6 +427,11 @@ TEST_CASE("a caller with threads is no obstacle to a child, and one to what the 
               EXPECT(error.remedy() == "start a child instead");
             }
           });
+        }) == 0);
+  // Which a kernel may say to a child for other reasons.
+  CHECK(expectations([] {
+          refuse({{SYS_unshare, EINVAL}});
+          on(Where::other_thread, [] { EXPECT(hindered(probe(user | uts), Obstacle::other, {"Invalid argument"})); });
         }) == 0);
 }
 
@@ -431,7 +457,8 @@ TEST_CASE("in a process that can start nothing any more the probe answers, and t
           pid_t const init = ::fork();
           if (init == 0) ::_exit(0);
           EXPECT(::waitpid(init, nullptr, 0) == init);
-          EXPECT(hindered(probe(Isolation{}), Obstacle::other, {"the init of the pid namespace for children has ended"}));
+          EXPECT(
+              hindered(probe(Isolation{}), Obstacle::other, {"the init of the pid namespace for children has ended"}));
         }) == 0);
 }
 
@@ -442,7 +469,8 @@ TEST_CASE("ids that the caller may not map are told, and which it may") {
   Isolation const foreign{.unshare = user, .ids = IdMap::ranges({{0, 12345}}, {{0, 12345}})};
   CHECK(unprivileged_expectations([&] {
           ::prctl(PR_SET_DUMPABLE, 1);
-          EXPECT(hindered(probe(foreign), Obstacle::id_map, {"write gid_map", "only one's own ids"}, "IdMap::subordinate()"));
+          EXPECT(hindered(probe(foreign), Obstacle::id_map, {"write gid_map", "only one's own ids"},
+                          "IdMap::subordinate()"));
           ::prctl(PR_SET_DUMPABLE, 0);
           EXPECT(hindered(probe(foreign), Obstacle::other, {"the host process is not dumpable"}, "PR_SET_DUMPABLE"));
         }) == 0);
@@ -454,7 +482,8 @@ TEST_CASE("ids that the caller may not map are told, and which it may") {
           EXPECT(cloister::detail::sys::capget(&header, data) == 0);
           data[0].effective &= ~(1u << cloister::detail::kernel::cap_setfcap);
           EXPECT(cloister::detail::sys::capset(&header, data) == 0);
-          EXPECT(hindered(probe({.unshare = user, .ids = IdMap::root()}), Obstacle::capability, {"write uid_map", "CAP_SETFCAP"}));
+          EXPECT(hindered(probe({.unshare = user, .ids = IdMap::root()}), Obstacle::capability,
+                          {"write uid_map", "CAP_SETFCAP"}));
         }) == 0);
   CHECK(expectations([] {
           EXPECT(::unshare(CLONE_NEWUSER) == 0);
@@ -471,18 +500,21 @@ TEST_CASE("ids that nobody has lent, and programs that are not there to map them
   for (Missing const missing : {Missing::line, Missing::file, Missing::helper}) {
     CAPTURE(static_cast<int>(missing));
     CHECK(privileged_expectations([&] {
-            std::string const text = missing == Missing::line ? "somebody:200000:1000\n" : std::to_string(nobody) + ":200000:1000\n";
+            std::string const text =
+                missing == Missing::line ? "somebody:200000:1000\n" : std::to_string(nobody) + ":200000:1000\n";
             EXPECT(::mount("none", "/etc", "tmpfs", 0, nullptr) == 0);
             if (missing != Missing::file) EXPECT(write_file("/etc/subuid", text) && write_file("/etc/subgid", text));
             // A directory without a program in it.
             for (char const* const place : {"/usr/bin", "/bin", "/usr/local/bin"})
-              if (missing == Missing::helper) EXPECT(::mount(directory.path().c_str(), place, nullptr, MS_BIND, nullptr) == 0);
+              if (missing == Missing::helper)
+                EXPECT(::mount(directory.path().c_str(), place, nullptr, MS_BIND, nullptr) == 0);
             EXPECT(::setresgid(nobody, nobody, nobody) == 0 && ::setresuid(nobody, nobody, nobody) == 0);
             ::prctl(PR_SET_DUMPABLE, 1);
             if (missing == Missing::helper)
               EXPECT(hindered(probe(lent), Obstacle::id_map, {"newuidmap"}, "package uidmap"));
             else
-              EXPECT(hindered(probe(lent), Obstacle::id_map, {"/etc/subuid", "no ids are lent"}, "usermod --add-subuids"));
+              EXPECT(
+                  hindered(probe(lent), Obstacle::id_map, {"/etc/subuid", "no ids are lent"}, "usermod --add-subuids"));
           }) == 0);
   }
 }

@@ -20,7 +20,7 @@ namespace detail {
 // Why a step was probably refused and what would help, each a sentence without its full stop, or empty.
 struct Hint {
   Hint() noexcept = default;
-  Hint(char const* text) : cause(text) {}         // NOLINT(google-explicit-constructor): of no particular kind
+  Hint(char const* text) : cause(text) {}             // NOLINT(google-explicit-constructor): of no particular kind
   Hint(std::string text) : cause(std::move(text)) {}  // NOLINT(google-explicit-constructor)
   Hint(Obstacle what, std::string_view why, std::string_view help = {})
       : obstacle(what), cause(why.data(), why.size()), remedy(help.data(), help.size()) {}
@@ -54,8 +54,8 @@ class CLOISTER_DETAIL_EXCEPTION Error : public std::system_error {
   std::string_view step() const noexcept { return step_; }
   // Whether it happened in the child; the child has ended and been reaped.
   bool in_child() const noexcept { return side_ == Side::child; }
-  // What probably stood in the way, and the same for people: "bind /src on /dst: the source does not exist". The remedy is empty where
-  // none is known.
+  // What probably stood in the way, and the same for people: "bind /src on /dst: the source does not exist". The remedy
+  // is empty where none is known.
   Obstacle obstacle() const noexcept { return obstacle_; }
   std::string_view reason() const noexcept { return reason_.what(); }
   std::string_view remedy() const noexcept { return remedy_.what(); }
@@ -64,9 +64,10 @@ class CLOISTER_DETAIL_EXCEPTION Error : public std::system_error {
  private:
   static std::string sentence(int error_number, std::string_view step, std::string_view item, Side side,
                               detail::Hint const& hint) {
-    return detail::join({"cloister: ", step, item.empty() ? "" : " ", item, side == Side::child ? " (in the child): " : ": ",
-                         std::system_category().message(error_number), hint.empty() ? "" : " (", hint.cause,
-                         hint.remedy.empty() ? "" : ": ", hint.remedy, hint.empty() ? "" : ")"});
+    return detail::join({"cloister: ", step, item.empty() ? "" : " ", item,
+                         side == Side::child ? " (in the child): " : ": ", std::system_category().message(error_number),
+                         hint.empty() ? "" : " (", hint.cause, hint.remedy.empty() ? "" : ": ", hint.remedy,
+                         hint.empty() ? "" : ")"});
   }
   std::runtime_error text_, reason_, remedy_;  // their strings are counted, so that copying an Error cannot throw
   char const* step_;

@@ -22,17 +22,28 @@ enum class Obstacle : std::uint8_t {
 
 constexpr char const* to_string(Obstacle obstacle) noexcept {
   switch (obstacle) {
-    case Obstacle::none: return "none";
-    case Obstacle::capability: return "capability";
-    case Obstacle::limit: return "limit";
-    case Obstacle::seccomp: return "seccomp";
-    case Obstacle::security_module: return "security_module";
-    case Obstacle::chroot: return "chroot";
-    case Obstacle::id_map: return "id_map";
-    case Obstacle::masked_proc: return "masked_proc";
-    case Obstacle::kernel_too_old: return "kernel_too_old";
-    case Obstacle::threads: return "threads";
-    case Obstacle::other: break;
+    case Obstacle::none:
+      return "none";
+    case Obstacle::capability:
+      return "capability";
+    case Obstacle::limit:
+      return "limit";
+    case Obstacle::seccomp:
+      return "seccomp";
+    case Obstacle::security_module:
+      return "security_module";
+    case Obstacle::chroot:
+      return "chroot";
+    case Obstacle::id_map:
+      return "id_map";
+    case Obstacle::masked_proc:
+      return "masked_proc";
+    case Obstacle::kernel_too_old:
+      return "kernel_too_old";
+    case Obstacle::threads:
+      return "threads";
+    case Obstacle::other:
+      break;
   }
   return "other";
 }

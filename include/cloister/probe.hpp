@@ -9,7 +9,8 @@
 
 namespace cloister {
 
-// The answer of probe(): true if it works. Else what is in the way, why, and what would help; the same as the Error of a start has.
+// The answer of probe(): true if it works. Else what is in the way, why, and what would help; the same as the Error of
+// a start has.
 class [[nodiscard]] Support {
  public:
   Support() noexcept = default;  // it works
@@ -34,10 +35,11 @@ inline std::string to_string(Support const& support) {
   return detail::join({support.reason(), support.remedy().empty() ? "" : "; ", support.remedy()});
 }
 
-// Starts a child of that description that does nothing, and reaps it: all of it is really tried, as for a callable, at the cost of one
-// start. A filter of the description's own is loaded, whether or not it lets a callable answer. Nothing stays behind but what a start
-// leaves: a directory that is a root keeps the mount points that were made in it, and the work directory of an overlay. From any
-// thread, in any state of the process. Throws std::invalid_argument for a description that contradicts itself.
+// Starts a child of that description that does nothing, and reaps it: all of it is really tried, as for a callable, at
+// the cost of one start. A filter of the description's own is loaded, whether or not it lets a callable answer. Nothing
+// stays behind but what a start leaves: a directory that is a root keeps the mount points that were made in it, and the
+// work directory of an overlay. From any thread, in any state of the process. Throws std::invalid_argument for a
+// description that contradicts itself.
 inline Support probe(Isolation const& isolation) {
   try {
     run(isolation, [] {});

@@ -65,6 +65,20 @@ CLOISTER_DETAIL_CHILD_SIDE inline int open_tree_with(int dir, char const* path, 
 enum class MountPart : int { whole = 0, source, target, upper, work };
 constexpr int mount_item(std::size_t index, MountPart part) noexcept { return static_cast<int>(index) << 3 | static_cast<int>(part); }
 
+// Whether something is mounted below /proc, as containers hide parts of it. Of its own empty directories, which are there for such
+// mounts, the kernel does not mind it.
+inline bool proc_is_covered() {
+  std::string mounts;
+  int const fd = sys::openat(AT_FDCWD, "/proc/thread-self/mountinfo", O_RDONLY | O_CLOEXEC);
+  char part[4096];
+  for (long size; fd >= 0 && (size = sys::read(fd, part, sizeof part)) > 0;)
+    mounts.append(part, static_cast<std::size_t>(size));
+  if (fd >= 0) sys::close(fd);
+  for (std::size_t at = 0; (at = mounts.find(" /proc/", at)) != mounts.npos; ++at)
+    if (mounts.compare(at, 25, " /proc/sys/fs/binfmt_misc") != 0 && mounts.compare(at, 14, " /proc/fs/nfsd") != 0) return true;
+  return false;
+}
+
 class FilePlan {
  public:
   explicit FilePlan(Isolation const& isolation) : isolation_(isolation), steps_(new MountStep[isolation.mounts.size()]{}) {}

@@ -104,7 +104,8 @@ inline bool is_initial(char const* link, std::uint64_t inode) noexcept {
 }
 inline bool in_initial_user_namespace() noexcept { return is_initial("/proc/thread-self/ns/user", 0xEFFFFFFD); }
 inline bool in_initial_pid_namespace() noexcept { return is_initial("/proc/thread-self/ns/pid", 0xEFFFFFFC); }
-// How many pid namespaces, one inside the other, the caller is in, from that of this /proc on: further out it does not show.
+// How many pid namespaces, one inside the other, the caller is in, from that of this /proc on: further out it does not
+// show.
 inline long pid_namespace_levels() noexcept {
   FileStart const status{"/proc/thread-self/status"};
   long levels = 0;
@@ -112,27 +113,15 @@ inline long pid_namespace_levels() noexcept {
   for (; at != nullptr && *at != '\0' && *at != '\n'; ++at) levels += *at == '\t';
   return levels;
 }
-// Whether something is mounted below /proc, as containers hide parts of it. Of its own empty directories, which are there for such
-// mounts, the kernel does not mind it.
-inline bool proc_is_covered() {
-  std::string mounts;
-  int const fd = sys::openat(AT_FDCWD, "/proc/thread-self/mountinfo", O_RDONLY | O_CLOEXEC);
-  char part[4096];
-  for (long size; fd >= 0 && (size = sys::read(fd, part, sizeof part)) > 0;)
-    mounts.append(part, static_cast<std::size_t>(size));
-  if (fd >= 0) sys::close(fd);
-  for (std::size_t at = 0; (at = mounts.find(" /proc/", at)) != mounts.npos; ++at)
-    if (mounts.compare(at, 25, " /proc/sys/fs/binfmt_misc") != 0 && mounts.compare(at, 14, " /proc/fs/nfsd") != 0) return true;
-  return false;
-}
 
 // --- hints
 
 inline Hint no_kernel_support(CloneFlags wanted) {
   for (NamespaceType type : wanted)
     if (!kernel_has(type))
-      return {Obstacle::kernel_too_old, join({"the kernel has no ", to_string(type), " namespaces: they came with Linux ",
-                                              facts(type).since, " and can be left out of a build"})};
+      return {Obstacle::kernel_too_old,
+              join({"the kernel has no ", to_string(type), " namespaces: they came with Linux ", facts(type).since,
+                    " and can be left out of a build"})};
   return {};
 }
 
@@ -147,22 +136,20 @@ inline Hint filter_hint() {
 
 // Only what is in force for the caller: that a kernel has a module says little.
 inline Hint security_module_hint() {
-  auto const first_line = [](char const* path) {
-    FileStart const file{path};
-    char const* end = file.text;
-    while (*end != '\0' && *end != '\n') ++end;
-    return std::string(file.text, end);
-  };
-  std::string label = first_line("/proc/thread-self/attr/apparmor/current");
-  if (label.empty()) label = first_line("/proc/thread-self/attr/current");
+  FileStart file{"/proc/thread-self/attr/apparmor/current"};
+  if (file.text[0] == '\0') file = FileStart{"/proc/thread-self/attr/current"};
+  char* const label = file.text;
+  label[std::strcspn(label, "\n")] = '\0';
   if (sysctl_is("/sys/fs/selinux/enforce", 1))
-    return {Obstacle::security_module, join({"SELinux is enforcing and may forbid it to ", label.empty() ? "the caller" : label}),
+    return {Obstacle::security_module,
+            join({"SELinux is enforcing and may forbid it to ", label[0] != '\0' ? label : "the caller"}),
             "look for the denial with `ausearch -m avc`, and allow it in the policy"};
   // "docker-default (enforce)". An "unconfined" program and a profile that only complains are let through.
-  if (label.find(" (") != label.npos && label.find(" (complain)") == label.npos && label.find(" (unconfined)") == label.npos)
-    return {Obstacle::security_module, join({"AppArmor confines the caller as ", label, " and may forbid it"}),
-            "allow it in the profile or use another one, in a container by --security-opt apparmor=NAME"};
-  return {};
+  if (std::strstr(label, " (") == nullptr || std::strstr(label, " (complain)") != nullptr ||
+      std::strstr(label, " (unconfined)") != nullptr)
+    return {};
+  return {Obstacle::security_module, join({"AppArmor confines the caller as ", label, " and may forbid it"}),
+          "allow it in the profile or use another one, in a container by --security-opt apparmor=NAME"};
 }
 
 // What is seen that may refuse something for which the caller, or a child in a world of its own, has the capability.
@@ -178,7 +165,8 @@ inline Hint forbidden_hint(int error_number) {
   return hint.empty() ? Hint{Obstacle::security_module, "a security module, such as Landlock, may forbid it"} : hint;
 }
 
-// Ubuntu's: AppArmor lets the user namespace be made and withholds the capabilities in it, so a later step may be the one that fails.
+// Ubuntu's: AppArmor lets the user namespace be made and withholds the capabilities in it, so a later step may be the
+// one that fails.
 inline Hint withheld_user_namespace_hint(CloneFlags wanted) {
   if (!wanted.contains(NamespaceType::user) || has_cap_sys_admin() ||
       !sysctl_is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 1))
@@ -193,17 +181,19 @@ inline Hint map_hint() {
     return {Obstacle::id_map, "without CAP_SETUID and CAP_SETGID only one's own ids can be mapped, one to one",
             "IdMap::self() and IdMap::root() do that, and IdMap::subordinate() maps what /etc/subuid lends"};
   if (!has_capability(kernel::cap_setfcap))
-    return {Obstacle::capability, "since Linux 5.12 CAP_SETFCAP is needed to map the id 0 of the caller's user namespace"};
+    return {Obstacle::capability,
+            "since Linux 5.12 CAP_SETFCAP is needed to map the id 0 of the caller's user namespace"};
   return {Obstacle::id_map, "the map leads to an id that the caller's own user namespace does not map"};
 }
 
-inline Hint permission_hint(std::string_view step, int error_number, CloneFlags wanted, bool creates) {
+inline Hint permission_hint(std::string_view step, int error_number, CloneFlags wanted, bool starts, bool creates) {
   using enum Obstacle;
   bool const user = wanted.contains(NamespaceType::user);
   bool const admin = has_cap_sys_admin();
   if (Hint hint = withheld_user_namespace_hint(wanted); !hint.empty()) return hint;
   if (creates && user && in_chroot())
-    return {chroot, "the kernel makes no user namespace inside a chroot", "enter the directory with pivot_root instead"};
+    return {chroot, "the kernel makes no user namespace inside a chroot",
+            "enter the directory with pivot_root instead"};
   if (creates && user && ids_unmapped())
     return {id_map, "the caller's own ids are not mapped", "its uid_map and gid_map must be written first"};
   if (creates && user && !admin && sysctl_is("/proc/sys/kernel/unprivileged_userns_clone", 0))
@@ -222,8 +212,7 @@ inline Hint permission_hint(std::string_view step, int error_number, CloneFlags 
     return {capability, "CAP_SYS_ADMIN is needed in the user namespace that owns the uts namespace"};
   if (is(step, "bring up loopback"))
     return {capability, "CAP_NET_ADMIN is needed in the user namespace that owns the network namespace"};
-  if (!creates && !is(step, "fork")) return {};
-  return forbidden_hint(error_number);
+  return starts || creates ? forbidden_hint(error_number) : Hint{};
 }
 
 inline Hint namespace_limit_hint(CloneFlags wanted) {
@@ -233,40 +222,42 @@ inline Hint namespace_limit_hint(CloneFlags wanted) {
     char const* const name = facts(type).limit;
     long const value = read_number(join({"/proc/sys/user/", name}).c_str());
     if (value == 0)
-      return {Obstacle::limit, join({"user.", name, " is 0"}), join({"raise it to allow ", to_string(type), " namespaces"})};
+      return {Obstacle::limit, join({"user.", name, " is 0"}),
+              join({"raise it to allow ", to_string(type), " namespaces"})};
     limit = wanted.size() == 1 ? join({"user.", name}) : "one of user.max_*_namespaces";
     here = here || value != 0x7fffffff;
   }
   bool const pid = wanted.contains(NamespaceType::pid);
   if (pid && pid_namespace_levels() > 32)
-    return {Obstacle::limit, "pid namespaces are nested 32 deep already", "nest them less deeply: the kernel takes no more"};
+    return {Obstacle::limit, "pid namespaces are nested 32 deep already",
+            "nest them less deeply: the kernel takes no more"};
   bool const inside = !in_initial_user_namespace();
   bool const nested = (inside && wanted.contains(NamespaceType::user)) || (pid && !in_initial_pid_namespace());
   // How deep the caller is it cannot see itself, nor what the limits outside are.
   return {Obstacle::limit,
-          join({limit, inside && !here ? " of an outer user namespace" : "", " is used up", inside && here ? ", here or in an outer user namespace" : "",
+          join({limit, inside && !here ? " of an outer user namespace" : "", " is used up",
+                inside && here ? ", here or in an outer user namespace" : "",
                 nested ? ", or they are nested over 32 deep" : ""}),
           nested ? "end what holds such namespaces, raise the limit where it is set, or nest less deeply"
                  : "end what holds such namespaces, or raise the limit where it is set"};
 }
 
-// The cgroup, the caller's or one above it, that may hold no more processes; empty if none is seen to be full. Of version 2, or of the
-// controller of version 1.
+// The cgroup, the caller's or one above it, that may hold no more processes; empty if none is seen to be full. Of
+// version 2, or of the controller of version 1.
 inline std::string full_cgroup() {
-  struct Hierarchy {
-    char const *key, *mount;
-  };
-  FileStart const file{"/proc/thread-self/cgroup"};
-  for (auto [key, mount] : {Hierarchy{"0::", "/sys/fs/cgroup"}, {":pids:", "/sys/fs/cgroup/pids"}}) {
-    char const* at = std::strstr(file.text, key);
-    if (at == nullptr) continue;
-    at += std::strlen(key);
-    std::string path(at, std::strcspn(at, "\n"));
-    while (!path.empty()) {
-      std::string const directory = join({mount, path});
-      long const most = read_number((directory + "/pids.max").c_str());
-      if (most >= 0 && read_number((directory + "/pids.current").c_str()) >= most) return path;
-      path.resize(path.rfind('/') != path.npos ? path.rfind('/') : 0);
+  FileStart file{"/proc/thread-self/cgroup"};
+  for (bool const first_version : {false, true}) {
+    char const* const key = first_version ? ":pids:" : "0::";
+    char const* const mount = first_version ? "/sys/fs/cgroup/pids" : "/sys/fs/cgroup";
+    char* path = std::strstr(file.text, key);
+    if (path == nullptr) continue;
+    path += std::strlen(key);
+    for (char* end = path + std::strcspn(path, "\n"); end > path;) {
+      *end = '\0';
+      long const most = read_number(join({mount, path, "/pids.max"}).c_str());
+      if (most >= 0 && read_number(join({mount, path, "/pids.current"}).c_str()) >= most) return path;
+      while (end > path && *--end != '/') {
+      }
     }
   }
   return {};
@@ -274,20 +265,24 @@ inline std::string full_cgroup() {
 
 inline Hint process_limit_hint() {
   if (std::string const cgroup = full_cgroup(); !cgroup.empty())
-    return {Obstacle::limit, join({"the cgroup ", cgroup, " holds as many processes as its pids.max allows"}), "end some, or raise it"};
+    return {Obstacle::limit, join({"the cgroup ", cgroup, " holds as many processes as its pids.max allows"}),
+            "end some, or raise it"};
   // The machine's root is not counted.
   bool const counted = !(in_initial_user_namespace() &&
                          (sys::geteuid() == 0 || has_cap_sys_admin() || has_capability(kernel::cap_sys_resource)));
   ::rlimit limit{};
   if (counted && sys::getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
     return {Obstacle::limit,
-            join({"no more processes are allowed: RLIMIT_NPROC is ", std::to_string(limit.rlim_cur), ", and pids.max of the cgroup may be less"}),
+            join({"no more processes are allowed: RLIMIT_NPROC is ", std::to_string(limit.rlim_cur),
+                  ", and pids.max of the cgroup may be less"}),
             "end some, or raise the limit"};
-  return {Obstacle::limit, "no more processes are allowed: pids.max of the cgroup, kernel.pid_max or kernel.threads-max", "end some, or raise the limit"};
+  return {Obstacle::limit,
+          "no more processes are allowed: pids.max of the cgroup, kernel.pid_max or kernel.threads-max",
+          "end some, or raise the limit"};
 }
 
-// For people, and for programs an Obstacle, about an `error_number` at a step of that name; `wanted` is what the step, or the description
-// it belongs to, makes or enters. Empty where nothing can be told.
+// For people, and for programs an Obstacle, about an `error_number` at a step of that name; `wanted` is what the step,
+// or the description it belongs to, makes or enters. Empty where nothing can be told.
 inline Hint refusal_hint(std::string_view step, int error_number, CloneFlags wanted) {
   using enum Obstacle;
   bool const starts = is(step, "fork") || is(step, "clone3") || is(step, "clone") || is(step, "start under the reaper");
@@ -295,30 +290,34 @@ inline Hint refusal_hint(std::string_view step, int error_number, CloneFlags wan
   bool const writes_map = is(step, "write uid_map") || is(step, "write gid_map") || is(step, "write setgroups");
   switch (error_number) {
     case EPERM:
-      return permission_hint(step, error_number, wanted, creates);
+      return permission_hint(step, error_number, wanted, starts, creates);
     case ENOSPC:
       if (creates) return namespace_limit_hint(wanted);
       break;
     case EUSERS:
       if (creates) return namespace_limit_hint(wanted);
-      if (is(step, "setns")) return {threads, "a process with threads cannot enter a time namespace", "start a child instead"};
+      if (is(step, "setns"))
+        return {threads, "a process with threads cannot enter a time namespace", "start a child instead"};
       break;
     case EINVAL:
       if (!creates && !is(step, "setns")) break;
       if (Hint hint = no_kernel_support(wanted); !hint.empty()) return hint;
       if (creates && wanted.contains(NamespaceType::pid) && children_go_elsewhere())
         return "this thread has unshared pid already: its children go into that pid namespace";
-      if (!starts && wanted.contains(NamespaceType::user) && has_threads())
-        return {threads, "the process has threads, and a user namespace belongs to all of them", "start a child instead"};
+      if (is(step, "unshare") && wanted.contains(NamespaceType::user) && has_threads())
+        return {threads, "the process has threads, and a user namespace belongs to all of them",
+                "start a child instead"};
       break;
     case ENOSYS:
-      if (Hint hint = filter_hint(); !hint.empty()) return {seccomp, "a seccomp filter is loaded and hides the call", hint.remedy};
+      if (Hint hint = filter_hint(); !hint.empty())
+        return {seccomp, "a seccomp filter is loaded and hides the call", hint.remedy};
       return {kernel_too_old, "the kernel has no such call"};
     case EACCES:
       if (writes_map) {
         if (Hint hint = withheld_user_namespace_hint(wanted); !hint.empty()) return hint;
         if (sys::prctl(PR_GET_DUMPABLE) != 1)
-          return {other, "the host process is not dumpable, as after a change of its ids", "prctl(PR_SET_DUMPABLE, 1) gives it its /proc files back"};
+          return {other, "the host process is not dumpable, as after a change of its ids",
+                  "prctl(PR_SET_DUMPABLE, 1) gives it its /proc files back"};
       }
       if (creates || starts || writes_map) return forbidden_hint(error_number);
       break;
@@ -326,7 +325,8 @@ inline Hint refusal_hint(std::string_view step, int error_number, CloneFlags wan
       // setns(2) itself never says that: it is the namespace's file that is not there.
       if (!writes_map && !is(step, "write timens_offsets") && !is(step, "setns")) break;
       if (Hint hint = no_kernel_support(wanted); !hint.empty()) return hint;
-      return {masked_proc, "/proc is not mounted there, or is another pid namespace's", "mount one of the caller's own pid namespace"};
+      return {masked_proc, "/proc is not mounted there, or is another pid namespace's",
+              "mount one of the caller's own pid namespace"};
     case EAGAIN:
       if (starts) return process_limit_hint();
       break;
@@ -344,9 +344,11 @@ inline Hint refusal_hint(std::string_view step, int error_number, CloneFlags wan
 inline Error look_error(int error_number, char const* step, std::string_view item, CloneFlags types) {
   auto const error = [&](int number, Hint const& hint) { return Error(number, step, item, Error::Side::parent, hint); };
   if (error_number == EACCES)
-    return error(EACCES, {Obstacle::capability, "it is another user's process, or keeps its memory secret", "CAP_SYS_PTRACE is needed"});
+    return error(EACCES, {Obstacle::capability, "it is another user's process, or keeps its memory secret",
+                          "CAP_SYS_PTRACE is needed"});
   if (error_number == ENOENT && !exists("/proc/self/ns"))
-    return error(ENOENT, {Obstacle::masked_proc, "/proc is not mounted, or is another pid namespace's, or the kernel is before 3.8"});
+    return error(ENOENT, {Obstacle::masked_proc,
+                          "/proc is not mounted, or is another pid namespace's, or the kernel is before 3.8"});
   if (error_number != ENOENT && error_number != EOPNOTSUPP) return error(error_number, {});
   Hint const hint = no_kernel_support(types);
   return error(hint.empty() ? ESRCH : error_number, hint);

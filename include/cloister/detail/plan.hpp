@@ -309,7 +309,8 @@ class Plan {
         if (forbidden) return own_world_hint(error);
         break;
       case Step::pivot_root:
-        if (error == EINVAL && in_chroot()) return {chroot, "the caller is in a chroot, where no root can be changed", "enter the directory with pivot_root instead"};
+        if (error == EINVAL && in_chroot())
+          return {chroot, "the caller is in a chroot, where no root can be changed", "enter the directory with pivot_root instead"};
         if (error == EINVAL) return "the caller's root may be the rootfs that the kernel was booted with, which cannot be changed";
         if (forbidden) return own_world_hint(error);
         break;
@@ -346,7 +347,8 @@ class Plan {
         break;
       default: break;
     }
-    return refusal_hint(name_of(step), error, unshare());
+    Hint hint = refusal_hint(name_of(step), error, unshare());
+    return hint.obstacle == threads ? Hint{} : hint;  // the caller may have some, the child has none
   }
 
  private:
@@ -510,7 +512,8 @@ class Plan {
       check(sys::getrlimit(static_cast<int>(limit.resource), &now), "getrlimit", to_string(limit.resource));
       if (hard > now.rlim_max && !may_raise)
         throw Error(EPERM, "setrlimit", to_string(limit), Error::Side::parent,
-                    {Obstacle::limit, join({"the caller's hard limit is ", std::to_string(now.rlim_max), ", and only CAP_SYS_RESOURCE raises it"})});
+                    {Obstacle::limit,
+                     join({"the caller's hard limit is ", std::to_string(now.rlim_max), ", and only CAP_SYS_RESOURCE raises it"})});
     }
     child.limits = wanted.limits.data();
     child.limit_count = wanted.limits.size();
