@@ -4,8 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "detail/launch.hpp"
+#include "isolation.hpp"
 #include "obstacle.hpp"
-#include "run.hpp"
 
 namespace cloister {
 
@@ -41,22 +42,29 @@ inline std::string to_string(Support const& support) {
 // work directory of an overlay. From any thread, in any state of the process. Throws std::invalid_argument for a
 // description that contradicts itself.
 inline Support probe(Isolation const& isolation) {
+  ExitStatus status;
+  bool ready = false;
   try {
-    run(isolation, [] {});
-    return {};
+    // Not by run(), whose templates every file that includes this would compile.
+    detail::Plan const plan{isolation};
+    auto const child = detail::launch_by_fork(plan, {[](void*, detail::ChildSide const&) noexcept {}, nullptr});
+    ready = true;
+    status = detail::reap(child.pidfd.get(), child.pid);
   } catch (Error const& error) {
     return {error.obstacle(), std::string(error.reason()), std::string(error.remedy())};
   } catch (ChildDied const& died) {
-    if (!isolation.privileges.seccomp.instructions().empty()) {
-      // Perhaps by the description's own filter, which may be made for a program: without it the rest is seen.
-      Isolation without = isolation;
-      without.privileges.seccomp = {};
-      return probe(without);
-    }
-    std::string reason = detail::join({"the child ", to_string(died.status()), " before it was ready"});
-    if (died.status().signal() != SIGSYS) return {Obstacle::other, std::move(reason), {}};
-    return {Obstacle::seccomp, std::move(reason), "let the seccomp filter that was loaded before allow the call"};
+    status = died.status();
   }
+  if (ready && (status.success() || status.is_unknown())) return {};
+  if (!isolation.privileges.seccomp.instructions().empty()) {
+    // Perhaps by the description's own filter, which may be made for a program: without it the rest is seen.
+    Isolation without = isolation;
+    without.privileges.seccomp = {};
+    return probe(without);
+  }
+  std::string reason = detail::join({"the child ", to_string(status), " at its start"});
+  if (status.signal() != SIGSYS) return {Obstacle::other, std::move(reason), {}};
+  return {Obstacle::seccomp, std::move(reason), "let the seccomp filter that was loaded before allow the call"};
 }
 
 // The same for namespaces alone, with IdMap::self() for user and the loopback interface of net.
