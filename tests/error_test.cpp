@@ -3,7 +3,7 @@
 #include "caught.hpp"
 #include "support.hpp"
 
-using cloister::Error;
+using cloister::Error, cloister::Obstacle;
 using Side = Error::Side;
 
 TEST_CASE("an Error reads as a sentence: the step, what it worked on, where, why, and what would help") {
@@ -15,6 +15,33 @@ TEST_CASE("an Error reads as a sentence: the step, what it worked on, where, why
         std::string("cloister: unshare uts: Operation not permitted (try harder)"));
   CHECK(Error(EPERM, "execve", {}, Side::child, "try harder").what() ==
         std::string("cloister: execve (in the child): Operation not permitted (try harder)"));
+}
+
+TEST_CASE("an Error has a diagnosis: what stands in the way, why, and what would help") {
+  Error const known(ENOSPC, "unshare", "uts", Side::child, {Obstacle::limit, "the limit is 0", "raise it"});
+  CHECK(known.what() ==
+        std::string("cloister: unshare uts (in the child): No space left on device (the limit is 0: raise it)"));
+  CHECK(known.obstacle() == Obstacle::limit);
+  CHECK(known.reason() == "unshare uts: the limit is 0");
+  CHECK(known.remedy() == "raise it");
+  Error const helpless(EPERM, "clone3", {}, Side::parent, {Obstacle::chroot, "it is a chroot"});
+  CHECK(helpless.what() == std::string("cloister: clone3: Operation not permitted (it is a chroot)"));
+  CHECK(helpless.reason() == "clone3: it is a chroot");
+  CHECK(helpless.remedy() == "");
+  Error const unknown(EIO, "read", "/x");
+  CHECK(unknown.obstacle() == Obstacle::other);
+  CHECK(unknown.reason() == "read /x: Input/output error");
+  CHECK(unknown.remedy() == "");
+  CHECK(Error(EPERM, "unshare", "uts", Side::parent, std::string("text")).obstacle() == Obstacle::other);
+}
+
+TEST_CASE("each obstacle has a name of its own") {
+  std::string names;
+  for (int number = 0; number <= static_cast<int>(Obstacle::other); ++number)
+    names += to_string(static_cast<Obstacle>(number)) + std::string(" ");
+  CHECK(names ==
+        "none capability limit seccomp security_module chroot id_map masked_proc kernel_too_old threads other ");
+  CHECK(to_string(static_cast<Obstacle>(200)) == std::string("other"));
 }
 
 TEST_CASE("an Error is for programs too: its code, its step and its side") {
@@ -57,10 +84,14 @@ TEST_CASE("a copy says the same as the original, also after that is gone, and as
   Error copy(EPERM, "open");
   {
     std::string const item(200, 'x');
-    Error const original(ENOENT, "stat", item, Side::child);
+    Error const original(ENOENT, "stat", item, Side::child, {Obstacle::id_map, "none", "lend some"});
     copy = original;
   }
-  CHECK(copy.what() == "cloister: stat " + std::string(200, 'x') + " (in the child): No such file or directory");
+  CHECK(copy.what() ==
+        "cloister: stat " + std::string(200, 'x') + " (in the child): No such file or directory (none: lend some)");
+  CHECK(copy.obstacle() == Obstacle::id_map);
+  CHECK(copy.reason() == "stat " + std::string(200, 'x') + ": none");
+  CHECK(copy.remedy() == "lend some");
   CHECK(copy.step() == "stat");
   CHECK(copy.in_child());
   CHECK(copy.code().value() == ENOENT);

@@ -22,6 +22,10 @@ TEST_CASE("what has a to_string is formatted as that") {
   CHECK(format("{}", ExitStatus::exited(3)) == "exited with status 3");
   CHECK(format("{}", ExitStatus{}) == "ended in an unknown way");
   CHECK(format("{}", Command{"sh", "-c", "exit 3"}) == "sh -c 'exit 3'");
+  CHECK(format("{}", cloister::Obstacle::id_map) == "id_map");
+  CHECK(format("{}", cloister::Support{}) == "supported");
+  CHECK(format("{}", cloister::Support{cloister::Obstacle::limit, "unshare uts: it is 0", "raise it"}) ==
+        "unshare uts: it is 0; raise it");
 }
 
 TEST_CASE("width, fill, alignment and precision are those of a string") {

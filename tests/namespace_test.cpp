@@ -192,7 +192,7 @@ TEST_CASE("a pid namespace is not made without a process, and nothing is made wi
           if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) return false;
           Error const error = test::caught<Error>([] { (void)Namespace::create(uts); });
           return error.code().value() == EPERM && error.step() == "unshare" &&
-                 test::contains(error.what(), "CAP_SYS_ADMIN is needed; with user beside uts no privilege is");
+                 test::contains(error.what(), "CAP_SYS_ADMIN is needed: unshare user beside uts");
         }) == 0);
 }
 

@@ -213,7 +213,7 @@ TEST_CASE("a filter that forbids unshare with EPERM is named beside what was to 
           EXPECT(fails_with(EPERM, "unshare", [] { (void)run({.unshare = ns::user | ns::uts}, [] { return 1; }); },
                             {"cloister: unshare user|uts (in the child): ", "a seccomp filter is loaded"}));
           EXPECT(fails_with(EPERM, "unshare", [] { (void)run({.unshare = ns::uts}, [] { return 1; }); },
-                            {"CAP_SYS_ADMIN is needed; with user beside uts no privilege is"}));
+                            {"CAP_SYS_ADMIN is needed: unshare user beside uts"}));
           EXPECT(unchanged.changes() == "");
         }) == 0);
   CHECK(privileged_expectations([] {

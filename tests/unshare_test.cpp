@@ -151,7 +151,7 @@ TEST_CASE("without privileges every type but user is refused, and the text says 
           for (NamespaceType const type : plain_types)
             EXPECT(fails_with(EPERM, "unshare", [&] { cloister::unshare(type); },
                               {std::string("unshare ") + to_string(type) + ": Operation not permitted",
-                               "CAP_SYS_ADMIN is needed", std::string("with user beside ") + to_string(type)}));
+                               "CAP_SYS_ADMIN is needed", std::string("unshare user beside ") + to_string(type)}));
           EXPECT(changed(before).empty());
         }) == 0);
 }

@@ -128,8 +128,9 @@ class ThreadScope {
       // Rehearsed while nothing has changed: a refusal in the destructor would end the program.
       if (int const result = sys::setns(here.fd(), CloneFlags{type}.bits()); result < 0)
         throw Error(-result, "setns", to_string(type), Error::Side::parent,
-                    "there would be no way back: CAP_SYS_ADMIN is needed, here and in the user namespace that owns " +
-                        to_string(here.id()));
+                    {Obstacle::capability,
+                     "there would be no way back: CAP_SYS_ADMIN is needed, here and in the user namespace that owns " +
+                         to_string(here.id())});
       before_[static_cast<std::size_t>(type)] = std::move(here);
     }
     innermost = this;

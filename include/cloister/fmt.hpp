@@ -15,6 +15,8 @@
 #include "isolation.hpp"
 #include "namespace_id.hpp"
 #include "namespace_type.hpp"
+#include "obstacle.hpp"
+#include "probe.hpp"
 #include "run.hpp"
 #include "stdio.hpp"
 
@@ -114,3 +116,7 @@ template <>
 struct fmt::formatter<cloister::Isolation> : cloister::detail::TextFormatter<cloister::Isolation> {};
 template <>
 struct fmt::formatter<cloister::Output> : cloister::detail::TextFormatter<cloister::Output> {};
+template <>
+struct fmt::formatter<cloister::Obstacle> : cloister::detail::TextFormatter<cloister::Obstacle> {};
+template <>
+struct fmt::formatter<cloister::Support> : cloister::detail::TextFormatter<cloister::Support> {};

@@ -315,7 +315,7 @@ class [[nodiscard]] Namespace {
       if (flag > 0 && detail::facts(type).clone_flag == static_cast<std::uint64_t>(flag))
         return Namespace{std::move(fd), type};
     throw Error(flag < 0 ? -flag : EINVAL, step, item, Error::Side::parent,
-                "its type cannot be told: that needs Linux 4.11");
+                {Obstacle::kernel_too_old, "its type cannot be told: that needs Linux 4.11"});
   }
 
   static Namespace open_link(std::string const& process, NamespaceType type) {

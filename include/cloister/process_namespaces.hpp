@@ -131,7 +131,8 @@ inline ProcessNamespaces namespaces_of(pid_t pid) {
   int const number = error.code().value();
   if (number == ENOENT) return ProcessNamespaces::by_pidfd(pid);
   if (number == ESRCH && pid > 0 && detail::sys::kill(pid, 0) != -ESRCH)
-    throw Error(EACCES, "open", path, Error::Side::parent, "the process exists, but this /proc hides it");
+    throw Error(EACCES, "open", path, Error::Side::parent,
+                {Obstacle::capability, "the process exists, but this /proc hides it"});
   throw error;
 }
 

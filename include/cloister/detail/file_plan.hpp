@@ -65,6 +65,20 @@ CLOISTER_DETAIL_CHILD_SIDE inline int open_tree_with(int dir, char const* path, 
 enum class MountPart : int { whole = 0, source, target, upper, work };
 constexpr int mount_item(std::size_t index, MountPart part) noexcept { return static_cast<int>(index) << 3 | static_cast<int>(part); }
 
+// Whether something is mounted below /proc, as containers hide parts of it. Of its own empty directories, which are there for such
+// mounts, the kernel does not mind it.
+inline bool proc_is_covered() {
+  std::string mounts;
+  int const fd = sys::openat(AT_FDCWD, "/proc/thread-self/mountinfo", O_RDONLY | O_CLOEXEC);
+  char part[4096];
+  for (long size; fd >= 0 && (size = sys::read(fd, part, sizeof part)) > 0;)
+    mounts.append(part, static_cast<std::size_t>(size));
+  if (fd >= 0) sys::close(fd);
+  for (std::size_t at = 0; (at = mounts.find(" /proc/", at)) != mounts.npos; ++at)
+    if (mounts.compare(at, 25, " /proc/sys/fs/binfmt_misc") != 0 && mounts.compare(at, 14, " /proc/fs/nfsd") != 0) return true;
+  return false;
+}
+
 class FilePlan {
  public:
   explicit FilePlan(Isolation const& isolation) : isolation_(isolation), steps_(new MountStep[isolation.mounts.size()]{}) {}
@@ -122,7 +136,8 @@ class FilePlan {
   }
 
   // What probably went wrong, as far as that can be told.
-  std::string hint(int number, int error) const {
+  Hint hint(int number, int error) const {
+    using enum Obstacle;
     using Kind = Mount::Kind;
     Mount const& mount = mount_of(number);
     MountPart const part = part_of(number);
@@ -136,43 +151,39 @@ class FilePlan {
       if (error == EISDIR) return "a file is to be mounted on a directory";
       if (error == EROFS) return "the target does not exist, and what it would be made in is read-only";
       if (error == ELOOP) return "the way to the target leads through a link of a proc, or in circles";
-      if (error == EACCES || error == EPERM) return "the target does not exist, and may not be made there by the child";
+      if (error == EACCES || error == EPERM) return {capability, "the target does not exist, and may not be made there by the child"};
       if (error == EEXIST) return "something else is there";
     } else if (mount.kind() == Kind::dev && error == ENODEV) {
       return "a device of the host's /dev is not what its name says";
     } else if (part != MountPart::whole) {
       if (error == ENOENT) return part == MountPart::source ? "the source does not exist" : "it must exist";
-      if (error == EACCES) return "the source is out of the caller's reach";
+      if (error == EACCES) return {capability, "the source is out of the caller's reach"};
       if (error == EINVAL && mount.is_this_mount_only())
         return "in a user namespace what is mounted below the source may not be left out: it may hide something";
     } else if (mount.kind() == Kind::proc && error == EPERM) {
-      return unshares(NamespaceType::pid) ? "parts of the caller's /proc are hidden by mounts, as in a container: the kernel then grants no other proc"
-                                          : "a proc shows a pid namespace, and only one's own may be mounted: add pid";
+      if (!unshares(NamespaceType::pid)) return {other, "a proc shows a pid namespace, and only one's own may be mounted", "add pid"};
+      if (Hint hint = filter_hint(); !hint.empty() && !proc_is_covered()) return hint;
+      return {masked_proc, "parts of the caller's /proc are hidden by mounts, as in a container: the kernel then grants no other proc",
+              "bind the caller's own /proc, or have the engine leave it whole (docker: --security-opt systempaths=unconfined)"};
     } else if (mount.kind() == Kind::sysfs && error == EPERM) {
-      return unshares(NamespaceType::net) ? "parts of the caller's /sys are hidden by mounts, as in a container: the kernel then grants no other sysfs"
-                                          : "a sysfs shows a network namespace, and only one's own may be mounted: add net";
+      if (!unshares(NamespaceType::net)) return {other, "a sysfs shows a network namespace, and only one's own may be mounted", "add net"};
+      return {masked_proc, "parts of the caller's /sys are hidden by mounts, as in a container: the kernel then grants no other sysfs"};
     } else if (mount.kind() == Kind::overlay && error == EINVAL && !mount.upper().empty()) {
       return "upper and work must be two directories of one mount, neither inside the other, on a file system that can keep changes";
-    } else if (mount.kind() == Kind::mqueue && error == EPERM) {
-      return "a mqueue shows an ipc namespace, and only one's own may be mounted: add ipc";
+    } else if (mount.kind() == Kind::mqueue && error == EPERM && !unshares(NamespaceType::ipc)) {
+      return {other, "a mqueue shows an ipc namespace, and only one's own may be mounted", "add ipc"};
     }
     return {};
   }
-  static char const* no_mount_calls() {
-    return seccomp_filter_loaded() ? "a seccomp filter is loaded and hides the calls, or the kernel is before Linux 5.12"
-                                   : "roots and mounts need Linux 5.12";
+  static Hint no_mount_calls() {
+    if (!seccomp_filter_loaded()) return {Obstacle::kernel_too_old, "roots and mounts need Linux 5.12"};
+    return {Obstacle::seccomp, "a seccomp filter is loaded and hides the calls, or the kernel is before Linux 5.12", filter_hint().remedy};
   }
 
  private:
   Mount const& mount_of(int number) const { return isolation_.mounts.at(static_cast<std::size_t>(number) >> 3); }
   static MountPart part_of(int number) noexcept { return static_cast<MountPart>(number & 7); }
 
-  // True where /proc cannot tell.
-  static bool in_initial_user_namespace() noexcept {
-    constexpr std::uint64_t inode = 0xEFFFFFFD;  // PROC_USER_INIT_INO of the kernel
-    struct ::stat own {};
-    return sys::stat("/proc/self/ns/user", &own) < 0 || own.st_ino == inode;
-  }
   // For which the kernel has but EINVAL. Directories that cannot be looked at are the child's to complain about.
   void require_one_file_system(Mount const& mount) const {
     struct ::stat upper {

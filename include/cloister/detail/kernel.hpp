@@ -183,8 +183,10 @@ struct capability_data {
   std::uint32_t effective, permitted, inheritable;
 };
 inline constexpr std::uint32_t capability_version_3 = 0x20080522;
+inline constexpr unsigned cap_setuid = 7;
 inline constexpr unsigned cap_sys_admin = 21;
 inline constexpr unsigned cap_sys_resource = 24;
+inline constexpr unsigned cap_setfcap = 31;
 
 // rt_sigaction(2) takes this, not the C library's struct sigaction.
 struct signal_action {

@@ -195,7 +195,7 @@ inline void run_id_helper(std::string const& helper, char const* step, long chil
     if (said.size() < 4096) said.append(part, static_cast<std::size_t>(got));
   ExitStatus const status = reap(running.pidfd.get(), running.pid);
   while (!said.empty() && said.back() == '\n') said.pop_back();
-  if (!status.success() && !status.is_unknown()) throw Error(EPERM, step, "by " + helper, Error::Side::parent, said);
+  if (!status.success() && !status.is_unknown()) throw Error(EPERM, step, "by " + helper, Error::Side::parent, {Obstacle::id_map, printable(said)});
 }
 
 // Not in the order in which they were written: the kernel sorts what is over five lines. No two lines of one are the same.

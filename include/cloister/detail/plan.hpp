@@ -278,8 +278,9 @@ class Plan {
     }
   }
   // Why it probably went wrong and what would help, also for people.
-  std::string hint(Step step, int error, int index) const {
-    std::string_view text;
+  Hint hint(Step step, int error, int index) const {
+    using enum Obstacle;
+    bool const forbidden = error == EPERM || error == EACCES;
     switch (step) {
       case Step::bind:
       case Step::mount_proc:
@@ -291,55 +292,71 @@ class Plan {
       case Step::put_file:
       case Step::symlink:
       case Step::make_directory:
-        if (std::string of_mount = files_.hint(index, error); !of_mount.empty()) return of_mount;
+        if (Hint of_mount = files_.hint(index, error); !of_mount.empty()) return of_mount;
+        if (Hint withheld = withheld_user_namespace_hint(unshare()); forbidden && !withheld.empty()) return withheld;
+        if (forbidden) return evident_hint(error);
         break;
       case Step::open_root:
-        if (error == ENOTDIR) text = "it is no directory";
+        if (error == ENOTDIR) return "it is no directory";
         [[fallthrough]];
       case Step::scratch:
       case Step::mount_root:
-        if (error == ENOSYS) text = FilePlan::no_mount_calls();
+        if (error == ENOSYS) return FilePlan::no_mount_calls();
+        if (forbidden) return own_world_hint(error);
         break;
       case Step::private_mounts:
-        if (error == EINVAL && in_chroot()) text = "the caller is in a chroot: enter the directory with pivot_root instead";
+        if (error == EINVAL && in_chroot()) return {chroot, "the caller is in a chroot", "enter the directory with pivot_root instead"};
+        if (forbidden) return own_world_hint(error);
         break;
       case Step::pivot_root:
-        if (error == EINVAL)
-          text = in_chroot() ? "the caller is in a chroot, where no root can be changed"
-                             : "the caller's root may be the rootfs that the kernel was booted with, which cannot be changed";
+        if (error == EINVAL && in_chroot())
+          return {chroot, "the caller is in a chroot, where no root can be changed", "enter the directory with pivot_root instead"};
+        if (error == EINVAL) return "the caller's root may be the rootfs that the kernel was booted with, which cannot be changed";
+        if (forbidden) return own_world_hint(error);
+        break;
+      case Step::hostname:
+      case Step::domainname:
+      case Step::loopback:
+      case Step::enter_time:
+        if (forbidden) return own_world_hint(error);
         break;
       case Step::forbid_nesting:
-        text = error == ENOENT ? "/proc is not mounted, or the kernel is before Linux 4.9"
-                               : "parts of /proc/sys are read-only here, as in a container";
-        break;
+        if (error != ENOENT) return {masked_proc, "parts of /proc/sys are read-only here, as in a container"};
+        if (exists("/proc/self/ns")) return {kernel_too_old, "limits of namespaces came with Linux 4.9"};
+        return {masked_proc, "/proc is not mounted"};
       case Step::chdir:
       case Step::execve:
-        if (error == ELOOP) text = "the way there leads through a link of a proc, which until then leads to the host, or in circles";
-        if (error == ENOENT && index != 0) text = "the program is there, but not the interpreter or loader that it names";
+        if (error == ELOOP) return "the way there leads through a link of a proc, which until then leads to the host, or in circles";
+        if (error == ENOENT && index != 0) return "the program is there, but not the interpreter or loader that it names";
         if (error == EPERM && step == Step::execve)
-          text = "in a root of its own a program must be one that the child may read, to see which interpreter it names";
+          return "in a root of its own a program must be one that the child may read, to see which interpreter it names";
         break;
       case Step::drop_capabilities:
-        if (error == EPERM) text = "without CAP_SETPCAP it takes no_new_privs to keep a program from getting them back";
+        if (error == EPERM) return {capability, "without CAP_SETPCAP it takes no_new_privs to keep a program from getting them back"};
         break;
       case Step::resource_limit:
-        if (error == EPERM) text = "above the caller's hard limit, which only CAP_SYS_RESOURCE raises";
+        if (error == EPERM) return {limit, "above the caller's hard limit, which only CAP_SYS_RESOURCE raises"};
         break;
       case Step::seccomp:
-        if (error == EINVAL) text = "the kernel takes the filter for malformed, or has no filters";
+        if (error == EINVAL) return "the kernel takes the filter for malformed, or has no filters";
         break;
       case Step::cgroup:
-        if (error == EBUSY) text = "a cgroup that hands controllers to those below it takes no processes";
-        if (error == EOPNOTSUPP) text = "the cgroup is threaded, or invalid as a domain";
-        if (error == EACCES || error == EPERM)
-          text = "its cgroup.procs, and that of the nearest common ancestor, must be writable for the caller";
+        if (error == EBUSY) return "a cgroup that hands controllers to those below it takes no processes";
+        if (error == EOPNOTSUPP) return "the cgroup is threaded, or invalid as a domain";
+        if (forbidden) return {capability, "its cgroup.procs, and that of the nearest common ancestor, must be writable for the caller"};
         break;
       default: break;
     }
-    return text.empty() ? refusal_hint(name_of(step), error, unshare()) : join({text});
+    Hint hint = refusal_hint(name_of(step), error, unshare());
+    return hint.obstacle == threads ? Hint{} : hint;  // the caller may have some, the child has none
   }
 
  private:
+  // The child has every capability in the namespaces that it has made, unless a security module withholds them.
+  Hint own_world_hint(int error) const {
+    Hint hint = withheld_user_namespace_hint(unshare());
+    return hint.empty() ? forbidden_hint(error) : hint;
+  }
   static std::string text_of(std::optional<std::string> const& text) { return text ? *text : std::string{}; }
   static std::string quoted(std::string text) {
     while (!text.empty() && text.back() == '\n') text.pop_back();
@@ -486,7 +503,7 @@ class Plan {
     for (unsigned number = 0; number < 64; ++number)
       if ((child.capabilities & ~had) >> number & 1)
         throw Error(EPERM, "privileges", join({"capability ", to_string(static_cast<Capability>(number))}), Error::Side::parent,
-                    "the caller has not got it, so that nothing of it could be kept");
+                    {Obstacle::capability, "the caller has not got it, so that nothing of it could be kept"});
     bool const may_raise = !child.new_user && (had >> kernel::cap_sys_resource & 1) != 0;
     for (ResourceLimit const& limit : wanted.limits) {
       std::uint64_t const hard = limit.hard.value_or(limit.soft);
@@ -495,7 +512,8 @@ class Plan {
       check(sys::getrlimit(static_cast<int>(limit.resource), &now), "getrlimit", to_string(limit.resource));
       if (hard > now.rlim_max && !may_raise)
         throw Error(EPERM, "setrlimit", to_string(limit), Error::Side::parent,
-                    join({"the caller's hard limit is ", std::to_string(now.rlim_max), ", and only CAP_SYS_RESOURCE raises it"}));
+                    {Obstacle::limit,
+                     join({"the caller's hard limit is ", std::to_string(now.rlim_max), ", and only CAP_SYS_RESOURCE raises it"})});
     }
     child.limits = wanted.limits.data();
     child.limit_count = wanted.limits.size();

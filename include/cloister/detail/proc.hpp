@@ -42,8 +42,8 @@ inline long number_in_proc(int pidfd) {
 inline Error foreign_proc_error(std::string_view item) {
   if (!exists("/proc/self/ns")) return look_error(ENOENT, "open", item, {});
   return Error(ENOENT, "open", item, Error::Side::parent,
-               "this /proc is another pid namespace's, where the number is another process's: mount one of the "
-               "caller's own");
+               {Obstacle::masked_proc, "this /proc is another pid namespace's, where the number is another process's",
+                "mount one of the caller's own"});
 }
 
 }  // namespace cloister::detail

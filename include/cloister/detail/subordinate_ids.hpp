@@ -23,8 +23,11 @@ inline std::string user_name(std::uint32_t uid) {
   return std::to_string(uid);
 }
 
+// Empty if there is no such file.
 inline std::string whole_file(char const* path) {
-  FileDescriptor const file = FileDescriptor::adopt(check(sys::openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC), "open", path));
+  int const opened = sys::openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (opened == -ENOENT) return {};
+  FileDescriptor const file = FileDescriptor::adopt(check(opened, "open", path));
   std::string text;
   for (;;) {
     std::size_t const before = text.size();
@@ -56,7 +59,8 @@ inline std::vector<IdRange> subordinate_ranges(char const* path, std::uint32_t u
   }
   if (ranges.size() == 1)
     throw Error(ENOENT, "read", join({path, " for ", name}), Error::Side::parent,
-                join({"no ids are lent to this user: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ", name}));
+                {Obstacle::id_map, "no ids are lent to this user",
+                 join({"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ", name})});
   return ranges;
 }
 
@@ -65,7 +69,7 @@ inline std::string id_helper(char const* name) {
   for (char const* directory : {"/usr/bin/", "/bin/", "/usr/local/bin/"})
     if (std::string path = join({directory, name}); exists(path.c_str())) return path;
   throw Error(ENOENT, name, {}, Error::Side::parent,
-              "only this program may map ids that are lent: it is in the package uidmap or shadow-utils");
+              {Obstacle::id_map, "only this program may map ids that are lent", "it is in the package uidmap or shadow-utils"});
 }
 
 }  // namespace cloister::detail

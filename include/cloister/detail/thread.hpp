@@ -22,9 +22,9 @@ void on_own_thread(Body& body) {
       &body);
   if (result != 0)
     throw Error(result, "pthread_create", {}, Error::Side::parent,
-                result == EAGAIN   ? "no more threads are allowed: RLIMIT_NPROC, or pids.max of the cgroup"
-                : result == EINVAL ? "after an unshare of pid the kernel gives the thread no further ones"
-                                   : "");
+                result == EAGAIN ? Hint{Obstacle::limit, "no more threads are allowed: RLIMIT_NPROC, or pids.max of the cgroup"}
+                : result == EINVAL ? Hint{"after an unshare of pid the kernel gives the thread no further ones"}
+                                   : Hint{});
   // Joining is a cancellation point: unwinding from here would leave `body` to the thread alone.
   int cancelable = 0;
   ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
