@@ -55,6 +55,7 @@ class Birth {
   ~Birth() {
     try {
       if (middle > 0) {
+        send_message(channel_, MessageKind::failed);  // a middle that waits for a child that waits for us would wait for ever
         reap_middle();
         listen();  // for the child that it may have announced meanwhile
       }
@@ -480,6 +481,9 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, bool waits_
     if (ended || (birth.middle < 0 && birth.pid < 0)) {
       birth.kill();
       birth.reap_middle();
+      birth.listen();  // of a program's beginning its middle tells, perhaps after its end
+      if (birth.failure.step != Step::none) throw_failure(plan, birth.failure, Error::Side::child);
+      if (birth.ready) return;
       ExitStatus const status = birth.reap();
       throw ChildDied(birth.ended.is_unknown() ? status : birth.ended);
     }
@@ -686,7 +690,7 @@ struct SharingClone {
 
   // `stack` is its lower end.
   void prepare(sys::ChildFunction function, void* argument, std::uint64_t flags, int exit_signal, void* stack) noexcept {
-    args.common.flags = flags | kernel::clone_vm | kernel::clone_pidfd;
+    args.common.flags = flags | kernel::clone_vm;
     args.common.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
     args.common.parent_tid = reinterpret_cast<std::uint64_t>(&pid);
     args.common.child_tid = reinterpret_cast<std::uint64_t>(&unfinished);
@@ -762,7 +766,8 @@ CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noex
   void* const stack = sys::mmap(ChildStacks::size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
   require(self, stack != nullptr ? 0 : -ENOMEM, Step::clone3);
   SharingClone clone;
-  clone.prepare(program_entry, &child, unshared_by_clone(*side.plan) | kernel::clone_parent | kernel::clone_child_cleartid, 0, stack);
+  clone.prepare(program_entry, &child, unshared_by_clone(*side.plan) | kernel::clone_parent | kernel::clone_pidfd | kernel::clone_child_cleartid,
+                0, stack);
   clone_sharing(clone);
   require(self, clone.result, clone.step);
   announce(side, static_cast<int>(clone.result), clone.pidfd);
@@ -863,13 +868,13 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   bool const waited_for = waits || among_others || through_middle;
   SharingClone clone;
   clone.prepare(program_entry, &side,
-                by_clone | (waited_for ? kernel::clone_child_cleartid : kernel::clone_vfork) |
+                by_clone | kernel::clone_pidfd | (waited_for ? kernel::clone_child_cleartid : kernel::clone_vfork) |
                     (through_middle ? kernel::clone_parent | kernel::clone_parent_settid : 0),
                 through_middle ? 0 : SIGCHLD, stacks.first());
   clone.side = &side;
   SharingMiddle middle{side, &clone};
   middle.side.waits_for_go = false;
-  SharingClone middle_clone;
+  SharingClone middle_clone;  // without a pidfd: if a stream of the host's is closed the child would find it in that place
   middle_clone.prepare(sharing_middle_entry, &middle, kernel::clone_files | kernel::clone_child_cleartid, 0, stacks.middle());
   middle_clone.side = &middle.side;
 
@@ -905,7 +910,6 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     };
     if (through_middle) {
       birth.pid = static_cast<int>(first.result);
-      birth.pidfd = FileDescriptor::adopt(first.pidfd);
       wait_for(first.unfinished);
       end_of_middle = birth.reap();
       clone.result = clone.pid;
