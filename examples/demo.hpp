@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cloister/cloister.hpp>
 #include <cloister/fmt.hpp>
 #include <cstdio>
@@ -29,6 +30,14 @@ inline bool wants_shell(int argc, char** argv) {
   if (argc == 1) return false;
   if (argc == 2 && std::string_view{argv[1]} == "--shell") return true;
   throw std::invalid_argument(fmt::format("usage: {} [--shell]", argv[0]));
+}
+
+inline pid_t parse_pid(std::string_view text) {
+  pid_t pid = 0;
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
+  if (error != std::errc{} || end != text.data() + text.size() || pid <= 0)
+    throw std::invalid_argument(fmt::format("\"{}\" is no pid", text));
+  return pid;
 }
 
 // --- rows, and the verdict below them

@@ -1,19 +1,10 @@
 // inspect [PID]: the links under /proc/[pid]/ns beside the caller's own. Two processes whose links have the same number
 // share that namespace. Without a pid it starts a child in new namespaces, to have something to show.
-#include <charconv>
 #include <optional>
 
 #include "demo.hpp"
 
 namespace ns = cloister::flags;
-
-pid_t parse_pid(std::string_view text) {
-  pid_t pid = 0;
-  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
-  if (error != std::errc{} || end != text.data() + text.size() || pid <= 0)
-    throw std::invalid_argument(fmt::format("inspect: \"{}\" is no pid; usage: inspect [PID]", text));
-  return pid;
-}
 
 // A link's number, and in brackets the one that the kernel never gives twice, where it has that (6.18): the link's is
 // given anew when a namespace has gone.
@@ -28,7 +19,7 @@ int main(int argc, char** argv) try {
   cloister::ProcessNamespaces const here = cloister::namespaces_of(self);
   std::optional<cloister::ChildProcess<void()>> child;
   if (argc == 1) child.emplace(cloister::Isolation{.unshare = ns::user | ns::uts | ns::ipc | ns::pid}, [] { pause(); });
-  pid_t const pid = child ? child->pid() : parse_pid(argv[1]);
+  pid_t const pid = child ? child->pid() : demo::parse_pid(argv[1]);
   cloister::ProcessNamespaces const there = cloister::namespaces_of(pid);
   cloister::CloneFlags const different = differing(here, there);
   demo::row("/proc/[pid]/ns", fmt::format("pid {}, this one", self), fmt::format("pid {}", pid));

@@ -62,12 +62,14 @@ struct Kind {
   cloister::CloneFlags flags;
   cloister::Init init;
   std::optional<cloister::IdMap> ids;
+  std::vector<cloister::Namespace> join{};
 
   bool new_pid() const { return flags.contains(cloister::NamespaceType::pid); }
   bool reaper() const { return init == cloister::Init::reaper; }
   cloister::Isolation isolation() const {
     cloister::Isolation isolation;
     isolation.unshare = flags;
+    isolation.join = join;
     isolation.ids = ids;
     isolation.init = init;
     return isolation;
@@ -107,6 +109,61 @@ inline std::vector<Kind> programs() {
   for (Kind& kind : kinds())
     if (kind.program) some.push_back(std::move(kind));
   return some;
+}
+
+// Namespaces for others to join: those of a child that waits in them until it is killed. The user namespace maps 0, for
+// root to another id.
+class Room {
+ public:
+  explicit Room(cloister::Isolation isolation) : Room(std::move(isolation), [] {
+    for (;;) ::pause();
+  }) {}
+  template <class Callable>
+  Room(cloister::Isolation isolation, Callable callable)
+      : types_(isolation.unshare), child_(cloister::ChildProcess{with_ids(std::move(isolation)), std::move(callable)}) {}
+
+  cloister::Child& child() { return child_; }
+  cloister::Child const& child() const { return child_; }
+  cloister::Namespace operator[](cloister::NamespaceType type) const { return child_.namespace_of(type); }
+  std::vector<cloister::Namespace> all() const {
+    std::vector<cloister::Namespace> found;
+    for (cloister::NamespaceType type : types_) found.push_back(child_.namespace_of(type));
+    return found;
+  }
+
+ private:
+  static cloister::Isolation with_ids(cloister::Isolation isolation) {
+    using cloister::IdMap;
+    bool const user = isolation.unshare.contains(cloister::NamespaceType::user);
+    if (user && !isolation.ids)
+      isolation.ids.emplace(is_root() ? IdMap::ranges({{0, 100000, 65536}}, {{0, 100000, 65536}}) : IdMap::root());
+    return isolation;
+  }
+
+  cloister::CloneFlags types_;
+  cloister::Child child_;
+};
+
+// The kinds of children that join such a room, which has user, pid and time among others: a pid namespace that exists,
+// and a time namespace, which no program can enter that shares our memory, have ways of their own.
+inline std::vector<Kind> joining_kinds(Room const& room) {
+  using cloister::Init, cloister::NamespaceType;
+  std::vector<cloister::Namespace> without_time;
+  for (cloister::Namespace const& each : room.all())
+    if (each.type() != NamespaceType::time) without_time.push_back(each);
+  cloister::Namespace const user = room[NamespaceType::user];
+  std::vector<Kind> all;
+  for (bool const program : {false, true}) {
+    std::string const name = program ? "a program" : "a callable";
+    all.push_back({name + " that joins a user namespace", program, {}, Init::none, {}, {user}});
+    all.push_back({name + " that joins user and pid", program, {}, Init::none, {}, without_time});
+    all.push_back({name + " that joins time as well", program, {}, Init::none, {}, room.all()});
+    for (Init const init : {Init::none, Init::reaper})
+      all.push_back({name + " in a pid namespace" + (init == Init::reaper ? " under a reaper" : "") +
+                         " of a user namespace that it joins",
+                     program, NamespaceType::pid, init, {}, {user}});
+  }
+  return all;
 }
 
 // What a child answers: 42 if all went well.

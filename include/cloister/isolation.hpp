@@ -14,6 +14,7 @@
 #include "detail/id_map_file.hpp"
 #include "id_map.hpp"
 #include "mount.hpp"
+#include "namespace.hpp"
 #include "privileges.hpp"
 
 namespace cloister {
@@ -84,6 +85,12 @@ class Descriptors {
 struct Isolation {
   // The namespaces that the child gets anew. All but user need CAP_SYS_ADMIN, or user beside them, which needs nothing.
   CloneFlags unshare{};
+  // Existing namespaces that the child goes into, before it gets new ones; the description holds them open. As nsenter(1) does: those
+  // that the caller's privileges allow first, then a user namespace, then the rest with the privileges that it gives. In a user namespace
+  // the child is 0 where that is mapped, else who the caller is, without supplementary groups where they may be dropped; with mnt it starts
+  // in "/". Each needs CAP_SYS_ADMIN in the user namespace that owns it, mnt CAP_SYS_CHROOT too. Those who are in a user or pid namespace
+  // may not look into a callable, whose memory is a copy of the caller's: it is not dumpable, prctl(2). setns(2).
+  std::vector<Namespace> join{};
   // The id maps of the new user namespace; IdMap::self() if not set.
   std::optional<IdMap> ids{};
   // At most 64 bytes; needs uts. sethostname(2), setdomainname(2).
@@ -149,6 +156,11 @@ inline std::string to_string(Isolation const& isolation) {
     text += (text.empty() ? "" : ", ") + std::string(field) + ": " + value;
   };
   if (isolation.unshare != unset.unshare) add("unshare", to_string(isolation.unshare));
+  if (!isolation.join.empty()) {
+    std::string joined;
+    for (Namespace const& each : isolation.join) joined += (joined.empty() ? "" : ", ") + (each ? to_string(each.id()) : "empty");
+    add("join", '[' + joined + ']');
+  }
   if (isolation.ids) add("ids", to_string(*isolation.ids));
   if (isolation.hostname) add("hostname", *isolation.hostname);
   if (isolation.domainname) add("domainname", *isolation.domainname);

@@ -23,6 +23,7 @@ struct ChildSide {
   int parent = 0;             // its pid, in its own pid namespace
   int lifeline = -1;          // read end of a pipe whose write end only the parent holds; -1: PR_SET_PDEATHSIG instead
   std::uint64_t unshare_flags = 0;  // CLONE_NEW* that it was not cloned with
+  bool has_joined = false;          // the namespaces of its plan: whoever cloned it was in them
   bool waits_for_go = false;        // until the parent has written the id maps, or the thread that cloned it has ended
   bool shares_memory = false;       // a program before execve,
   Failure* failure = nullptr;       // and where it says what went wrong
@@ -36,6 +37,7 @@ struct ChildSide {
   int root = -1;                    // the tree of a root that is a directory, once it is open
   static constexpr int not_opened = -4096;
   int null = not_opened;            // /dev/null, or why it could not be opened before the root changed
+  int proc = not_opened;            // likewise the caller's /proc, where the child goes into other mounts
   int candidate_count = -1;         // how many of the paths a program may be executed by; -1: all,
   int candidate_refused = 0;        // and with which errno it is not by the next
 };
@@ -62,12 +64,20 @@ CLOISTER_DETAIL_CHILD_SIDE inline void require(ChildSide const& side, long resul
   if (result < 0) fail(side, {step, static_cast<int>(-result), item});
 }
 
-CLOISTER_DETAIL_CHILD_SIDE inline long write_file(char const* path, char const* text, std::size_t size) noexcept {
-  int const fd = sys::openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+// A file of /proc, by its path. In mounts that the child has joined, the one that is there is not to be trusted.
+CLOISTER_DETAIL_CHILD_SIDE inline int open_in_proc(ChildSide const& side, char const* path, int flags) noexcept {
+  if (side.proc == ChildSide::not_opened) return sys::openat(AT_FDCWD, path, flags | O_CLOEXEC);
+  return side.proc < 0 ? side.proc : sys::openat(side.proc, path + sizeof "/proc/" - 1, flags | O_CLOEXEC);
+}
+CLOISTER_DETAIL_CHILD_SIDE inline long write_and_close(int fd, char const* text, std::size_t size) noexcept {
   if (fd < 0) return fd;
   long const written = sys::write(fd, text, size);
   sys::close(fd);
   return written;
+}
+CLOISTER_DETAIL_CHILD_SIDE inline long write_in_proc(ChildSide const& side, char const* path, char const* text,
+                                                     std::size_t size) noexcept {
+  return write_and_close(open_in_proc(side, path, O_WRONLY), text, size);
 }
 
 }  // namespace cloister::detail

@@ -109,7 +109,7 @@ class FilePlan {
       bool const overlay = mount.kind() == Mount::Kind::overlay;
       files.needs_scratch |= (overlay && mount.upper().empty()) || mount.kind() == Mount::Kind::file;
       if (overlay && !files.user_attributes)
-        files.user_attributes = isolation_.unshare.contains(NamespaceType::user) || !in_initial_user_namespace();
+        files.user_attributes = has_other_user() || !in_initial_user_namespace();
     }
     if (as_caller) {
       if (files.root != nullptr) files.root_fd = keep(open_tree_with(AT_FDCWD, files.root, root_attributes, true));
@@ -183,6 +183,12 @@ class FilePlan {
  private:
   Mount const& mount_of(int number) const { return isolation_.mounts.at(static_cast<std::size_t>(number) >> 3); }
   static MountPart part_of(int number) noexcept { return static_cast<MountPart>(number & 7); }
+
+  bool has_other_user() const noexcept {
+    for (Namespace const& each : isolation_.join)
+      if (each.type() == NamespaceType::user) return true;
+    return isolation_.unshare.contains(NamespaceType::user);
+  }
 
   // For which the kernel has but EINVAL. Directories that cannot be looked at are the child's to complain about.
   void require_one_file_system(Mount const& mount) const {

@@ -17,6 +17,7 @@ namespace cloister::detail {
 struct OwnPage {
   std::atomic<std::uint64_t> mark;
   pthread_mutex_t mutex;
+  pthread_mutex_t dumpable;  // of KeptDumpable, launch.hpp
   std::atomic<bool> is_this_process;
 
   // Throws Error where there is no memory for it; once it has been made never again.
@@ -144,8 +145,8 @@ class HostOnlyDescriptors {
   std::vector<int> fds_;
 };
 
-// The caller's dumpable attribute belongs to its memory: a child that shares the memory and changes its ids takes it away for a
-// moment, in which no other such child starts and no fork copies the host. That begins with keep().
+// The caller's dumpable attribute belongs to its memory, and decides whose the files in /proc are of all who share that memory. A child
+// that changes its ids, or hides, takes it away for a moment.
 class KeptDumpable {
  public:
   KeptDumpable() noexcept = default;
@@ -153,12 +154,26 @@ class KeptDumpable {
     if (value_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
   }
   KeptDumpable(KeptDumpable const&) = delete;
+  // No other child takes it away meanwhile. The program that writes the maps of this one may be started under it.
+  void reserve() {
+    if (!reserved_.held) ::pthread_mutex_lock(&OwnPage::instance().dumpable);
+    reserved_.held = true;
+  }
+  // This child may: until the end nobody else relies on it, and no fork copies the host.
   void keep() {
+    reserve();
     lock_.lock();
     value_ = sys::prctl(PR_GET_DUMPABLE);
   }
 
  private:
+  struct Reserved {
+    ~Reserved() {
+      if (held) ::pthread_mutex_unlock(&OwnPage::instance().dumpable);
+    }
+    bool held = false;
+  };
+  Reserved reserved_;
   HostOnlyDescriptors::LaterLock lock_;
   int value_ = 0;
 };

@@ -2,6 +2,8 @@
 //   a program                             clone, sharing our memory until its execve: the cost does not grow with our memory
 //   a callable, no new pid namespace      fork(), then unshare() in the child
 //   a callable in a new pid namespace     fork(), and from that single-threaded middle clone3 with CLONE_PARENT
+// Namespaces that exist are joined by the child, or, where it is to be born in one (pid), by a middle: that of a callable, or for a
+// program one that shares our memory as well, because a thread of ours could enter a pid namespace, but not the user namespace before it.
 // A callable is never cloned straight from the host: nobody would repair the locks that other threads held at that moment. What shares
 // our memory touches no variable of a thread (errno is one): they are not its own.
 #pragma once
@@ -47,11 +49,13 @@ struct Running {
 // A child between its creation and its being ready, and what it has said. If the start ends in an exception it is killed and reaped.
 class Birth {
  public:
-  Birth(int channel, bool through_middle) noexcept : channel_(channel), through_middle_(through_middle) {}
+  Birth(Plan const& plan, int channel, bool through_middle) noexcept
+      : channel_(channel), through_middle_(through_middle), among_others_(joins_others(plan.child)) {}
   Birth(Birth const&) = delete;
   ~Birth() {
     try {
       if (middle > 0) {
+        send_message(channel_, MessageKind::failed);  // a middle that waits for a child that waits for us would wait for ever
         reap_middle();
         listen();  // for the child that it may have announced meanwhile
       }
@@ -127,13 +131,20 @@ class Birth {
     }
   }
   bool has_moved() const noexcept { return moved.get() >= 0; }
+  // Those whom the child has come among may be able to stop it, and us with it. It is let go on, ten times; then it is killed.
+  void wake_if_stopped() noexcept {
+    ::siginfo_t info{};
+    if (sys::waitid(P_PID, pid, &info, WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == pid)
+      signal_child(pidfd.get(), pid, ++stops_ < 10 ? SIGCONT : SIGKILL);
+  }
   // Waits until there is more to hear, or the child has ended; the latter is the result. A child whose pidfd we do not have yet is
   // looked at ten times a second: it should speak long before.
-  bool wait_for_more() const noexcept {
+  bool wait_for_more() noexcept {
     bool const all_said = has_moved() && (announced || !through_middle_);
     ::pollfd waiting[3] = {{all_said ? -1 : channel_, POLLIN, 0}, {pidfd.get(), POLLIN, 0}, {moved.get(), POLLIN, 0}};
     ::timespec const tenth{0, 100'000'000};
-    int const count = sys::poll(waiting, 3, pidfd ? nullptr : &tenth);
+    int const count = sys::poll(waiting, 3, pidfd && !among_others_ ? nullptr : &tenth);
+    if (count == 0 && pidfd) wake_if_stopped();
     if (pidfd) return count > 0 && waiting[1].revents != 0;
     return count == 0 && has_ended(middle > 0 ? middle : pid);
   }
@@ -176,6 +187,8 @@ class Birth {
 
   int channel_;
   bool through_middle_;
+  bool among_others_;
+  int stops_ = 0;
 };
 
 inline Running launch_program(Plan& plan, Stdio const& streams);
@@ -294,7 +307,7 @@ inline void say_ready(ChildSide const& side) noexcept {
 // A socket belongs to the network namespace that it was made in, for ever: who has it may ask there for interfaces and addresses, and
 // take a name. So a callable in one of its own speaks through one that is made in there.
 inline void move_channel(ChildSide const& side) noexcept {
-  if ((side.plan->unshare_flags & kernel::clone_newnet) == 0) return;
+  if (((side.plan->unshare_flags | side.plan->join_flags) & kernel::clone_newnet) == 0) return;
   int ends[2];
   require(side, sys::socketpair(SOCK_SEQPACKET | SOCK_CLOEXEC, ends), Step::channel);
   require(side, sys::setsockopt(ends[0], SOL_SOCKET, SO_PASSCRED, 1), Step::channel);
@@ -357,6 +370,7 @@ class RobustList {
 [[noreturn]] inline void child_main(ChildSide side, Body const& body, bool announces, void* tid_address) noexcept {
   reset_signal_dispositions();
   join_cgroup(side);
+  if (!side.has_joined) join_namespaces(side);
   if (side.unshare_flags != 0) require(side, sys::unshare(side.unshare_flags), Step::unshare);
   if (announces) require(side, send_message(side.channel, MessageKind::started), Step::started);
   set_up(side);
@@ -364,6 +378,23 @@ class RobustList {
     ::environ = const_cast<char**>(side.plan->environment);
   if (side.plan->reaper) start_under_reaper(side, body, tid_address);
   begin(side, body);
+}
+
+// What a clone leaves to unshare in the child: the new time namespace, whose offsets are written first, and a cgroup namespace whose
+// root is to be the cgroup that the child starts in.
+inline std::uint64_t unshared_later(ChildPlan const& plan) noexcept {
+  std::uint64_t const time = makes_time_on_joining(plan) ? 0 : kernel::clone_newtime;
+  return plan.unshare_flags & (time | (plan.cgroup >= 0 ? kernel::clone_newcgroup : 0));
+}
+inline std::uint64_t unshared_by_clone(ChildPlan const& plan) noexcept {
+  return plan.unshare_flags & ~kernel::clone_newtime & ~unshared_later(plan);
+}
+
+// What a middle says of the child that it has cloned. A child of which nobody knows does not stay.
+inline void announce(ChildSide const& side, int pid, int pidfd) noexcept {
+  long sent = send_message(side.channel, Message{MessageKind::started, Step::none, pid, 0, 0}, nullptr, 0, pidfd);
+  if (sent < 0) sent = send_message(side.channel, MessageKind::started, Step::none, pid);
+  if (sent < 0) sys::kill(pid, SIGKILL);
 }
 
 // The middle: a single-threaded copy of the host that clones the real child as a child of the host, and ends. What glibc's fork
@@ -374,16 +405,21 @@ class RobustList {
   self.waits_for_go = false;  // of its failures: nobody asks for its pidfd
   require(self, sys::prctl(PR_GET_TID_ADDRESS, sys::arg(&tid_address)), Step::tid_address);
   RobustList const robust_list;
+  bool const joins = side.plan->join_count > 0;
+  if (joins) {
+    enter_cgroup(self);  // which may take the host's privileges
+    join_namespaces(self);
+  }
 
   int pidfd = -1;
   kernel::clone_args_cgroup with_cgroup{};
   kernel::clone_args& args = with_cgroup.common;
-  args.flags = (side.plan->unshare_flags & ~side.unshare_flags) | kernel::clone_parent | kernel::clone_pidfd |
+  args.flags = unshared_by_clone(*side.plan) | kernel::clone_parent | kernel::clone_pidfd |
                kernel::clone_child_settid | kernel::clone_child_cleartid;
   args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
   args.child_tid = reinterpret_cast<std::uint64_t>(tid_address);
   Step step = Step::clone3;
-  bool into_cgroup = side.plan->cgroup >= 0;
+  bool into_cgroup = side.plan->cgroup >= 0 && !joins;
   long pid = -E2BIG;
   if (into_cgroup) {
     args.flags |= kernel::clone_into_cgroup;
@@ -406,20 +442,20 @@ class RobustList {
   if (pid == 0) {
     robust_list.register_again();
     self = side;
-    self.joins_cgroup = side.plan->cgroup >= 0 && !into_cgroup;
+    self.joins_cgroup = side.plan->cgroup >= 0 && !into_cgroup && !joins;
+    self.has_joined = joins;
     child_main(self, body, false, tid_address);
   }
-  int const number = static_cast<int>(pid);
-  long sent = send_message(side.channel, Message{MessageKind::started, Step::none, number, 0, 0}, nullptr, 0, pidfd);
-  if (sent < 0) sent = send_message(side.channel, MessageKind::started, Step::none, number);
-  if (sent < 0) sys::kill(number, SIGKILL);
+  announce(side, static_cast<int>(pid), pidfd);
   sys::exit(0);
 }
 
+[[noreturn]] inline void program_middle_main(ChildSide const& side) noexcept;
+
 // Hears a new child out until it is ready, or with `linger` until its end or that deadline. Throws what went wrong; `birth` then
 // cleans up.
-inline void await_ready(Plan const& plan, Birth& birth, int channel, Deadline const* linger) {
-  bool told_to_go = !plan.child.parent_writes_maps;
+inline void await_ready(Plan const& plan, Birth& birth, int channel, bool waits_for_go, Deadline const* linger) {
+  bool told_to_go = !waits_for_go;
   if (told_to_go) birth.reap_middle();  // it has announced its child by then, which meanwhile goes on
   for (bool ended = false;; ended = birth.wait_for_more()) {
     birth.listen();
@@ -445,6 +481,9 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, Deadline co
     if (ended || (birth.middle < 0 && birth.pid < 0)) {
       birth.kill();
       birth.reap_middle();
+      birth.listen();  // of a program's beginning its middle tells, perhaps after its end
+      if (birth.failure.step != Step::none) throw_failure(plan, birth.failure, Error::Side::child);
+      if (birth.ready) return;
       ExitStatus const status = birth.reap();
       throw ChildDied(birth.ended.is_unknown() ? status : birth.ended);
     }
@@ -457,20 +496,50 @@ inline std::atomic<bool>& pidfd_open_is_refused() noexcept {
   return refused;
 }
 
-// What a clone leaves to unshare in the child: the new time namespace, whose offsets are written first, and a cgroup namespace whose
-// root is to be the cgroup that the child starts in.
-inline std::uint64_t unshared_later(ChildPlan const& plan) noexcept {
-  return plan.unshare_flags & (kernel::clone_newtime | (plan.cgroup >= 0 ? kernel::clone_newcgroup : 0));
+// What lies outside of the mounts that a child joins.
+class OutsideFiles {
+ public:
+  OutsideFiles(Plan const& plan, ChildSide& side) {
+    if (!joins(plan.child, kernel::clone_newns)) return;
+    side.proc = sys::openat(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (side.proc >= 0) side.proc = (proc_ = above_stdio(side.proc)).get();
+    if (!plan.child.close_others) return;
+    side.null = open_null();
+    null_ = FileDescriptor::adopt(side.null);
+  }
+
+ private:
+  FileDescriptor proc_, null_;
+};
+
+// Does it on a thread that has ended when this returns, so that whatever it starts hangs on the main thread and PR_SET_PDEATHSIG, which
+// watches a thread, means the process. A joined thread may still be on its way out, hence the look at its id.
+template <class Start>
+void on_passing_thread(Start const& start) {
+  int thread = 0;
+  auto body = [&]() noexcept {
+    BlockedSignals const blocked;
+    thread = sys::gettid();
+    start();
+  };
+  on_own_thread(body);
+  while (sys::tgkill(sys::getpid(), thread, 0) == 0) sys::sched_yield();
 }
 
 // With `linger` it returns not when the child is ready but at its end, or at that deadline.
 inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const* linger = nullptr) {
-  bool const through_middle = plan.new_pid() || pidfd_open_is_refused().load(std::memory_order_relaxed);
+  bool const lone_program = plan.child.candidates != nullptr && !plan.child.reaper;
+  bool const through_middle = plan.new_pid() || joins(plan.child, kernel::clone_newpid) || lone_program ||
+                              pidfd_open_is_refused().load(std::memory_order_relaxed);
+  // A program cannot keep a lifeline.
+  bool const needs_lifeline = plan.child.dies_with_parent && !started_by_main_thread();
+  bool const passing_thread = needs_lifeline && lone_program;
+  bool const waits = plan.child.parent_writes_maps || passing_thread;
   Running running;
   Channel channel = make_channel();
   running.channel = std::move(channel.parent);
   Lifeline lifeline;
-  if (plan.child.dies_with_parent && !started_by_main_thread()) lifeline = make_lifeline();
+  if (needs_lifeline && !passing_thread) lifeline = make_lifeline();
 
   ChildSide side{};
   side.plan = &plan.child;
@@ -479,18 +548,26 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
   side.lifeline = lifeline.child.get();
   side.is_init = plan.new_pid();
   // A child that was not cloned with a pidfd may not end before we have opened one: its pid could come to mean another.
-  side.waits_for_go = plan.child.parent_writes_maps || !through_middle;
-  side.unshare_flags = plan.child.unshare_flags & (through_middle ? unshared_later(plan.child) : ~std::uint64_t{0});
+  side.waits_for_go = waits || !through_middle;
+  side.unshare_flags = unshared_later(plan.child) | (through_middle ? 0 : unshared_by_clone(plan.child));
   side.joins_cgroup = plan.child.cgroup >= 0;
+  OutsideFiles const outside{plan, side};
 
-  Birth birth{running.channel.get(), through_middle};
+  Birth birth{plan, running.channel.get(), through_middle};
   {
     BlockedSignals const blocked;
-    int const pid = sys::fork();
-    if (pid == 0) {
+    int pid = 0;
+    auto const start = [&]() noexcept {
+      pid = sys::fork();
+      if (pid != 0) return;
+      if (lone_program) program_middle_main(side);
       if (through_middle) middle_main(side, body);
       child_main(side, body, plan.child.parent_writes_maps, nullptr);
-    }
+    };
+    if (passing_thread)
+      on_passing_thread(start);
+    else
+      start();
     if (pid < 0) throw_failure(plan, {Step::fork, -pid, 0}, Error::Side::parent);
     (through_middle ? birth.middle : birth.pid) = birth.announcer = pid;
   }
@@ -507,7 +584,8 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
     birth.pidfd = above_stdio(pidfd);
     if (!plan.child.parent_writes_maps) tell_to_go(plan, running.channel.get());
   }
-  if (!plan.nothing_can_fail() || through_middle) await_ready(plan, birth, running.channel.get(), linger);
+  if (!plan.nothing_can_fail() || through_middle) await_ready(plan, birth, running.channel.get(), waits, linger);
+  if (lone_program) running.channel = HostOnlyDescriptor{};
   running.pid = std::exchange(birth.pid, -1);
   running.pidfd = std::move(birth.pidfd);
   running.moved = std::move(birth.moved);
@@ -517,21 +595,22 @@ inline Running launch_by_fork(Plan const& plan, Body const& body, Deadline const
 
 // --- a program, sharing our memory until its execve
 
-// One for the child and one for a PID 2 that it may start.
+// One for the child, one for a PID 2 that it may start, and one for a middle.
 class ChildStacks {
  public:
   ChildStacks() : base_(spare.exchange(nullptr, std::memory_order_acquire)) {
-    if (base_ == nullptr) base_ = sys::mmap(2 * size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
+    if (base_ == nullptr) base_ = sys::mmap(count * size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
     if (base_ == nullptr) throw Error(ENOMEM, "mmap", "a stack for the child");
   }
   ~ChildStacks() {
-    if (void* const other = spare.exchange(base_, std::memory_order_release)) sys::munmap(other, 2 * size);
+    if (void* const other = spare.exchange(base_, std::memory_order_release)) sys::munmap(other, count * size);
   }
   ChildStacks(ChildStacks const&) = delete;
   // Their lower ends.
   void* first() const noexcept { return static_cast<char*>(base_) + size; }
   void* second() const noexcept { return base_; }
-  static constexpr std::size_t size = 64 * 1024;
+  void* middle() const noexcept { return static_cast<char*>(base_) + 2 * size; }
+  static constexpr std::size_t size = 64 * 1024, count = 3;
 
  private:
   // The last ones are kept: to map them, fault them in and unmap them again costs a tenth of a small program's start, and more in a host
@@ -591,6 +670,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void second_entry(void* argument) noexcept { s
   if (side.parent_channel >= 0) sys::close(side.parent_channel);
   reset_signal_dispositions();
   join_cgroup(side);
+  if (!side.has_joined) join_namespaces(side);
   if (side.unshare_flags != 0) require(side, sys::unshare(side.unshare_flags), Step::unshare);
   set_up(side);
   if (side.init_program >= 0) become_init(side);
@@ -601,13 +681,24 @@ CLOISTER_DETAIL_CHILD_SIDE inline void program_entry(void* argument) noexcept { 
 struct SharingClone {
   kernel::clone_args_cgroup args{};
   sys::ChildStart start{};
-  void* stack_top = nullptr;
   int pidfd = -1;
+  int pid = 0;         // as the kernel notes it before the child begins, if it was asked to
   int unfinished = 1;  // cleared by the kernel when the child lets go of our memory
-  int thread = 0;
   long result = 0;
   Step step = Step::clone3;
   ChildSide* side = nullptr;
+
+  // `stack` is its lower end.
+  void prepare(sys::ChildFunction function, void* argument, std::uint64_t flags, int exit_signal, void* stack) noexcept {
+    args.common.flags = flags | kernel::clone_vm;
+    args.common.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+    args.common.parent_tid = reinterpret_cast<std::uint64_t>(&pid);
+    args.common.child_tid = reinterpret_cast<std::uint64_t>(&unfinished);
+    args.common.exit_signal = static_cast<std::uint64_t>(exit_signal);
+    args.common.stack = reinterpret_cast<std::uint64_t>(stack);
+    args.common.stack_size = ChildStacks::size;
+    start = {function, argument};
+  }
 };
 
 inline void clone_sharing(SharingClone& clone) noexcept {
@@ -630,9 +721,9 @@ inline void clone_sharing(SharingClone& clone) noexcept {
     args.flags &= ~kernel::clone_into_cgroup;
     clone.side->joins_cgroup = true;
   }
-  long const by_clone =
-      sys::clone_on_stack(args.flags | args.exit_signal, clone.stack_top, &clone.pidfd, reinterpret_cast<void*>(args.tls),
-                          &clone.unfinished, &clone.start);
+  void* const stack_top = reinterpret_cast<char*>(args.stack) + args.stack_size;
+  long const by_clone = sys::clone_on_stack(args.flags | args.exit_signal, stack_top, &clone.pidfd, reinterpret_cast<void*>(args.tls),
+                                            &clone.unfinished, &clone.start);
   if (by_clone >= 0) clone3_is_refused.store(true, std::memory_order_relaxed);
   if (by_clone >= 0 || clone.result == -ENOSYS) {
     clone.result = by_clone;
@@ -640,22 +731,63 @@ inline void clone_sharing(SharingClone& clone) noexcept {
   }
 }
 
-// Clones on a thread that has ended when this returns, so that the child hangs on the main thread and PR_SET_PDEATHSIG, which
-// watches a thread, means the process. A joined thread may still be on its way out, hence the look at its id.
-inline void clone_on_passing_thread(SharingClone& clone) {
-  auto body = [&clone]() noexcept {
-    BlockedSignals const blocked;
-    clone.thread = sys::gettid();
-    clone_sharing(clone);
-  };
-  on_own_thread(body);
-  while (sys::tgkill(sys::getpid(), clone.thread, 0) == 0) sys::sched_yield();
+// The middle of a program that is born in a namespace which exists. It shares the host's memory, and the host's descriptors, so that the
+// pidfd of the child that it clones is the host's. Only clone3 will do, which notes the child's pid before the child begins: whatever
+// ends the middle then, the host knows of a child that uses its memory.
+struct SharingMiddle {
+  ChildSide side;
+  SharingClone* child;
+};
+[[noreturn]] CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_main(void* argument) noexcept {
+  SharingMiddle const& middle = *static_cast<SharingMiddle const*>(argument);
+  enter_cgroup(middle.side);
+  join_namespaces(middle.side);
+  SharingClone& child = *middle.child;
+  child.result = sys::clone3_on_stack(&child.args.common, child.start.function, child.start.argument);
+  if (child.result < 0) fail(middle.side, {child.step, static_cast<int>(-child.result), 0});
+  sys::exit(0);
+}
+CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noexcept { sharing_middle_main(argument); }
+
+// The middle of a program that cannot share the host's memory: the kernel lets nobody who shares memory enter a time namespace (EUSERS).
+// It is a copy of the host, with which the program shares that memory, and stays until the program has begun: so it can tell.
+[[noreturn]] inline void program_middle_main(ChildSide const& side) noexcept {
+  ChildSide self = side;
+  self.waits_for_go = false;  // of its failures: nobody asks for its pidfd
+  enter_cgroup(self);
+  join_namespaces(self);
+
+  Failure failure{Step::started, 0, 0};
+  ChildSide child = side;
+  child.has_joined = true;
+  child.joins_cgroup = false;
+  child.shares_memory = true;
+  child.failure = &failure;
+  void* const stack = sys::mmap(ChildStacks::size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
+  require(self, stack != nullptr ? 0 : -ENOMEM, Step::clone3);
+  SharingClone clone;
+  clone.prepare(program_entry, &child, unshared_by_clone(*side.plan) | kernel::clone_parent | kernel::clone_pidfd | kernel::clone_child_cleartid,
+                0, stack);
+  clone_sharing(clone);
+  require(self, clone.result, clone.step);
+  announce(side, static_cast<int>(clone.result), clone.pidfd);
+  while (int const value = __atomic_load_n(&clone.unfinished, __ATOMIC_ACQUIRE)) sys::futex_wait(&clone.unfinished, value);
+  long told = 0;
+  if (failure.step == Step::none)
+    told = send_message(side.channel, MessageKind::ready);
+  else if (failure.step != Step::started)
+    told = send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
+  if (told < 0) sys::pidfd_send_signal(clone.pidfd, SIGKILL);
+  sys::exit(0);
 }
 
 // `init_program`: what PID 1 becomes under a reaper; empty without one.
 inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_program) {
   bool const passing_thread = plan.child.dies_with_parent && !started_by_main_thread();
   bool const waits = plan.child.parent_writes_maps || passing_thread;
+  bool const among_others = joins_others(plan.child);
+  // The maps of a child that joins others first can be written when it is in its user namespace, which with a middle is from its birth.
+  bool const through_middle = plan.born_after_joining() || (plan.child.join_count > 0 && plan.child.parent_writes_maps);
   Running running;
   // What goes wrong is told in our memory. A channel is for a child that has to hear from us, or for an init, which has the last word;
   // and the end of the parent can be seen by it, as by a pidfd, which costs half of it.
@@ -686,7 +818,11 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   side.is_init = plan.new_pid();
   side.shares_memory = true;
   side.waits_for_go = waits;
-  side.unshare_flags = unshared_later(plan.child);
+  // Not before it has joined others.
+  std::uint64_t const by_clone = plan.child.join_count == 0 || through_middle ? unshared_by_clone(plan.child) : 0;
+  side.unshare_flags = unshared_later(plan.child) | (unshared_by_clone(plan.child) & ~by_clone);
+  side.has_joined = through_middle;
+  OutsideFiles const outside{plan, side};
   int second_unfinished = 0;
   if (init_program) {
     side.init_program = init_program.get();
@@ -695,54 +831,70 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     side.second_unfinished = &second_unfinished;
   }
 
+  // Who may be stopped by others is not waited for by the kernel.
+  bool const waited_for = waits || among_others || through_middle;
   SharingClone clone;
-  kernel::clone_args& args = clone.args.common;
-  args.flags = (plan.child.unshare_flags & ~side.unshare_flags) | kernel::clone_vm | kernel::clone_pidfd |
-               (waits ? kernel::clone_child_cleartid : kernel::clone_vfork);
+  clone.prepare(program_entry, &side,
+                by_clone | kernel::clone_pidfd | (waited_for ? kernel::clone_child_cleartid : kernel::clone_vfork) |
+                    (through_middle ? kernel::clone_parent | kernel::clone_parent_settid : 0),
+                through_middle ? 0 : SIGCHLD, stacks.first());
+  clone.side = &side;
+  SharingMiddle middle{side, &clone};
+  middle.side.waits_for_go = false;
+  SharingClone middle_clone;  // without a pidfd: if a stream of the host's is closed the child would find it in that place
+  middle_clone.prepare(sharing_middle_entry, &middle, kernel::clone_files | kernel::clone_child_cleartid, 0, stacks.middle());
+  middle_clone.side = &middle.side;
+
+  SharingClone& first = through_middle ? middle_clone : clone;
   if (plan.child.cgroup >= 0) {
-    args.flags |= kernel::clone_into_cgroup;
-    clone.args.cgroup = static_cast<std::uint64_t>(plan.child.cgroup);
+    first.args.common.flags |= kernel::clone_into_cgroup;
+    first.args.cgroup = static_cast<std::uint64_t>(plan.child.cgroup);
   }
   if (passing_thread) {
     // The compiler may have functions look at the thread's variables, as for a stack protector: those of a thread that has ended are
     // anybody's memory, ours stay while we wait.
-    args.flags |= kernel::clone_settls;
-    args.tls = reinterpret_cast<std::uint64_t>(sys::thread_pointer());
+    first.args.common.flags |= kernel::clone_settls;
+    first.args.common.tls = reinterpret_cast<std::uint64_t>(sys::thread_pointer());
   }
-  args.pidfd = reinterpret_cast<std::uint64_t>(&clone.pidfd);
-  args.child_tid = reinterpret_cast<std::uint64_t>(&clone.unfinished);
-  args.exit_signal = SIGCHLD;
-  args.stack = reinterpret_cast<std::uint64_t>(stacks.first());
-  args.stack_size = ChildStacks::size;
-  clone.side = &side;
-  clone.stack_top = static_cast<char*>(stacks.first()) + ChildStacks::size;
-  clone.start = {program_entry, &side};
 
-  Birth birth{running.channel.get(), false};
+  Birth birth{plan, running.channel.get(), false};
+  ExitStatus end_of_middle = ExitStatus::unknown();
   {
     BlockedSignals const blocked;
     KeptDumpable dumpable;
-    if (plan.child.ids_change && !waits) dumpable.keep();
+    // The maps, and the offsets of clocks, are files in /proc.
+    if (plan.child.new_user || plan.child.clock_offsets != nullptr) dumpable.reserve();
+    if (among_others || (plan.child.ids_change && !waits)) dumpable.keep();
     if (passing_thread)
-      clone_on_passing_thread(clone);
+      on_passing_thread([&first]() noexcept { clone_sharing(first); });
     else
-      clone_sharing(clone);
-    if (clone.result < 0) throw_failure(plan, {clone.step, static_cast<int>(-clone.result), 0}, Error::Side::parent);
-    birth.pid = static_cast<int>(clone.result);
-    birth.pidfd = above_stdio(clone.pidfd);
+      clone_sharing(first);
+    if (first.result < 0) throw_failure(plan, {first.step, static_cast<int>(-first.result), 0}, Error::Side::parent);
+    auto const wait_for = [&](int& word) noexcept {
+      ::timespec const tenth{0, 100'000'000};
+      while (int const value = __atomic_load_n(&word, __ATOMIC_ACQUIRE))
+        if (sys::futex_wait(&word, value, among_others ? &tenth : nullptr) == -ETIMEDOUT) birth.wake_if_stopped();
+    };
+    if (through_middle) {
+      birth.pid = static_cast<int>(first.result);
+      wait_for(first.unfinished);
+      end_of_middle = birth.reap();
+      clone.result = clone.pid;
+    }
+    if (clone.result > 0) {
+      birth.pid = static_cast<int>(clone.result);
+      birth.pidfd = above_stdio(clone.pidfd);
+    }
     channel.child.reset();
     parent_watch.reset();
     auto const let_go = [&]() noexcept {
-      auto const wait_for = [](int& word) {
-        while (int const value = __atomic_load_n(&word, __ATOMIC_ACQUIRE)) sys::futex_wait(&word, value);
-      };
-      if (waits) wait_for(clone.unfinished);
+      if (waited_for && birth.pid > 0) wait_for(clone.unfinished);
       wait_for(second_unfinished);
     };
-    if (waits) {
+    if (waits && birth.pid > 0) {
       try {
         write_maps_if_asked(plan, birth);
-        if (plan.child.ids_change) dumpable.keep();
+        if (plan.child.ids_change && !among_others) dumpable.keep();
         tell_to_go(plan, running.channel.get());
       } catch (...) {
         birth.kill();
@@ -752,9 +904,12 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     }
     let_go();
   }
+  // Where clone3 is missing the middle has to be a copy of the host.
+  if (through_middle && birth.pid < 0 && failure.step == Step::clone3 && (failure.error == ENOSYS || failure.error == EPERM))
+    return launch_by_fork(plan, Body{nullptr, nullptr});
   // It has become the program, or it has failed and said so before it ended: there is nothing to wait for.
   if (failure.step != Step::none) {
-    ExitStatus const status = birth.reap();
+    ExitStatus const status = birth.pid > 0 ? birth.reap() : end_of_middle;
     if (failure.step != Step::started) throw_failure(plan, failure, Error::Side::child);
     Received const last_words = receive_message(running.channel.get());  // of an init
     bool const told = last_words.status > 0 && last_words.message.kind == MessageKind::ended;
@@ -770,7 +925,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
 // architecture: then it is a forked copy, made from a plan of its own, because a child has worked through the first.
 inline Running launch_under_reaper(Plan const& plan) {
   static std::atomic<bool> is_refused{false};
-  if (!is_refused.load(std::memory_order_relaxed))
+  if (!is_refused.load(std::memory_order_relaxed) && !joins(plan.child, kernel::clone_newtime))
     if (FileDescriptor const init_program = make_init_program()) try {
         return launch_sharing(plan, init_program);
       } catch (Error const& error) {
@@ -788,7 +943,9 @@ inline Running launch_program(Plan& plan, Stdio const& streams) {
   if (streams.in.kind() == Redirect::Kind::pipe) plan.set_stream(0, (in = make_pipe()).read.get());
   if (streams.out.kind() == Redirect::Kind::pipe) plan.set_stream(1, (out = make_pipe()).write.get());
   if (streams.err.kind() == Redirect::Kind::pipe) plan.set_stream(2, (err = make_pipe()).write.get());
-  Running running = plan.child.reaper ? launch_under_reaper(plan) : launch_sharing(plan, {});
+  Running running = plan.child.reaper                              ? launch_under_reaper(plan)
+                    : joins(plan.child, kernel::clone_newtime) ? launch_by_fork(plan, Body{nullptr, nullptr})
+                                                               : launch_sharing(plan, {});
   running.in = std::move(in.write);
   running.out = std::move(out.read);
   running.err = std::move(err.read);

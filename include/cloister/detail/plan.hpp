@@ -24,6 +24,7 @@ enum class Step : std::uint8_t {
   none,
   channel, fork, clone3, clone, unshare, tid_address, pidfd_open, started, go,
   deny_setgroups, write_uid_map, write_gid_map, setgroups, setresgid, setresuid, capset,
+  hide_memory, join,
   parent_death, hostname, domainname, loopback, clock_offsets, enter_time,
   private_mounts, scratch, open_root, mount_root, bind, mount_proc, mount_sysfs, mount_tmpfs, mount_dev, mount_mqueue, mount_overlay,
   put_file, symlink, make_directory, pivot_root,
@@ -51,6 +52,8 @@ constexpr char const* name_of(Step step) noexcept {
     case Step::setresgid: return "setresgid";
     case Step::setresuid: return "setresuid";
     case Step::capset: return "capset";
+    case Step::hide_memory: return "prctl PR_SET_DUMPABLE";
+    case Step::join: return "setns";
     case Step::parent_death: return "arm on_parent_death";
     case Step::hostname: return "sethostname";
     case Step::domainname: return "setdomainname";
@@ -98,6 +101,15 @@ constexpr char const* name_of(Step step) noexcept {
 // What the child reads between clone and the callable or execve: numbers and pointers into the Plan that owns it.
 struct ChildPlan {
   std::uint64_t unshare_flags;  // CLONE_NEW*
+
+  // Namespaces to go into first.
+  struct Join {
+    int fd;
+    std::uint64_t flag;  // its CLONE_NEW*
+  };
+  Join joins[8];  // a type once
+  std::size_t join_count;
+  std::uint64_t join_flags;  // of all of them
 
   // User namespace. Maps that a caller may write for itself alone are written by the child; others by the parent, meanwhile the
   // child waits.
@@ -154,6 +166,12 @@ struct ChildPlan {
 };
 static_assert(std::is_trivially_destructible_v<ChildPlan> && std::is_standard_layout_v<ChildPlan>);
 
+constexpr bool joins(ChildPlan const& plan, std::uint64_t flag) noexcept { return (plan.join_flags & flag) != 0; }
+// Whether the child comes to where others may be that could look into it: by its number, or with the privileges of their namespace.
+constexpr bool joins_others(ChildPlan const& plan) noexcept { return joins(plan, kernel::clone_newuser | kernel::clone_newpid); }
+// Whether what the child finds under its root may be a stranger's.
+constexpr bool has_other_root(ChildPlan const& plan) noexcept { return plan.files.own_root || joins(plan, kernel::clone_newns); }
+
 // Its vectors are filled by push_back alone: each further operation is one more template that every including file compiles.
 // Texts that others own, as execve(2) takes them: ended by null. A vector of pointers would be one more for every including file to
 // compile.
@@ -205,11 +223,16 @@ class Plan {
       : isolation_(isolation), command_(command), options_(options) {
     refuse_contradictions();
     child.unshare_flags = isolation_.unshare.bits();
+    for (Namespace const& each : isolation_.join) {
+      std::uint64_t const flag = CloneFlags{each.type()}.bits();
+      child.joins[child.join_count++] = {each.fd(), flag};
+      child.join_flags |= flag;
+    }
     plan_ids();
     plan_world();
     plan_privileges();
     plan_cgroup();
-    child.files = files_.lay_out(child.new_user && has_cap_sys_admin());
+    child.files = files_.lay_out(has_other_user() && has_cap_sys_admin());
     plan_environment();
     child.own_group = options.own_group;
     if (command != nullptr)
@@ -233,9 +256,12 @@ class Plan {
   CloneFlags unshare() const noexcept { return isolation_.unshare; }
   bool new_pid() const noexcept { return isolation_.unshare.contains(NamespaceType::pid); }
 
+  // Whether a child cannot make its new namespaces itself once it has joined others: a process is in a pid namespace from its birth.
+  bool born_after_joining() const noexcept { return child.join_count > 0 && (new_pid() || joins(child, kernel::clone_newpid)); }
+
   // Whether a callable has nothing to set up that could fail, and need not be awaited.
   bool nothing_can_fail() const noexcept {
-    return child.unshare_flags == 0 && !child.close_others && !child.fresh_session && !child.forbid_nesting && !child.no_new_privs &&
+    return child.unshare_flags == 0 && child.join_count == 0 && !child.close_others && !child.fresh_session && !child.forbid_nesting && !child.no_new_privs &&
            !child.drops_capabilities && child.limit_count == 0 && child.seccomp.len == 0 && child.cgroup < 0;
   }
 
@@ -247,7 +273,12 @@ class Plan {
     switch (step) {
       case Step::clone3:
       case Step::clone:
+        for (Namespace const& each : isolation_.join)
+          if (each.type() == NamespaceType::pid)
+            return join({to_string(isolation_.unshare), isolation_.unshare.empty() ? "" : " ", "in ", to_string(each.id())});
+        [[fallthrough]];
       case Step::unshare: return to_string(isolation_.unshare);
+      case Step::join: return to_string(joined(index).id());
       case Step::write_uid_map: return quoted(uid_map_);
       case Step::write_gid_map: return quoted(gid_map_);
       case Step::hostname: return text_of(isolation_.hostname);
@@ -295,6 +326,12 @@ class Plan {
         if (Hint of_mount = files_.hint(index, error); !of_mount.empty()) return of_mount;
         if (Hint withheld = withheld_user_namespace_hint(unshare()); forbidden && !withheld.empty()) return withheld;
         if (forbidden) return evident_hint(error);
+        break;
+      case Step::join: return join_hint(joined(index).type(), error);
+      case Step::clone3:
+      case Step::clone:
+        if (error == ENOMEM && joins(child, kernel::clone_newpid))
+          return "the init of the pid namespace has probably ended, and nothing can begin there any more";
         break;
       case Step::open_root:
         if (error == ENOTDIR) return "it is no directory";
@@ -364,34 +401,55 @@ class Plan {
       if (c == '\n') c = ',';
     return '"' + text + '"';
   }
+  Namespace const& joined(int index) const { return isolation_.join.at(static_cast<std::size_t>(index)); }
+  static Hint join_hint(NamespaceType type, int error) {
+    using enum Obstacle;
+    if (type == NamespaceType::user && error == EINVAL) return "it is the user namespace that the caller is in";
+    if (type == NamespaceType::user && error == EPERM)
+      return {capability, "CAP_SYS_ADMIN is needed in it: its maker has that, who is in the namespace above, and those who have it further up"};
+    if (type == NamespaceType::pid && error == EINVAL) return "it is neither the caller's pid namespace nor one below it";
+    if (type == NamespaceType::mnt && error == EPERM)
+      return {capability, "CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed, and CAP_SYS_ADMIN also in the user namespace that owns the target"};
+    return refusal_hint(name_of(Step::join), error, type);
+  }
   [[noreturn]] static void refuse(std::string const& why) { throw std::invalid_argument("cloister: isolation: " + why); }
 
   void refuse_contradictions() const {
-    auto const unshares = [&](NamespaceType type) { return isolation_.unshare.contains(type); };
+    CloneFlags joined;
+    for (Namespace const& each : isolation_.join) {
+      if (!each) refuse("join holds an empty Namespace");
+      std::string const type = to_string(each.type());
+      if (isolation_.unshare.contains(each.type())) refuse(type + " in join and in unshare: a child is in one of each type");
+      if (joined.contains(each.type())) refuse("join holds two of type " + type + ": a child is in one of each");
+      joined |= each.type();
+    }
+    auto const require_new = [&](NamespaceType type, std::string const& field, std::string const& otherwise = {}) {
+      if (isolation_.unshare.contains(type)) return;
+      std::string const why = joined.contains(type) ? "what is joined keeps the settings that it has" : otherwise;
+      refuse(field + " without " + to_string(type) + " in unshare" + (why.empty() ? "" : ": ") + why);
+    };
     auto const check_name = [&](char const* field, std::optional<std::string> const& name) {
       if (!name) return;
-      if (!unshares(NamespaceType::uts)) refuse(std::string(field) + " without uts in unshare: it would rename the host");
+      require_new(NamespaceType::uts, field, "it would rename the host");
       if (name->size() > 64) refuse(std::string(field) + " has " + std::to_string(name->size()) + " bytes, the kernel takes 64");
       if (name->find('\0') != name->npos) refuse(std::string(field) + " holds a NUL");
     };
     check_name("hostname", isolation_.hostname);
     check_name("domainname", isolation_.domainname);
-    if (isolation_.ids && !unshares(NamespaceType::user)) refuse("ids without user in unshare");
-    if (isolation_.clock != ClockOffsets{} && !unshares(NamespaceType::time)) refuse("clock without time in unshare");
-    if (isolation_.loopback != Loopback::up && !unshares(NamespaceType::net)) refuse("loopback without net in unshare");
-    if (!unshares(NamespaceType::mnt)) {
-      if (isolation_.root.kind() != Root::Kind::host) refuse("root without mnt in unshare: it would be the caller's own root");
-      if (!isolation_.mounts.empty()) refuse("mounts without mnt in unshare: they would be the caller's own");
-    }
+    if (isolation_.ids) require_new(NamespaceType::user, "ids");
+    if (isolation_.clock != ClockOffsets{}) require_new(NamespaceType::time, "clock");
+    if (isolation_.loopback != Loopback::up) require_new(NamespaceType::net, "loopback");
+    if (isolation_.root.kind() != Root::Kind::host) require_new(NamespaceType::mnt, "root", "it would be the caller's own root");
+    if (!isolation_.mounts.empty()) require_new(NamespaceType::mnt, "mounts", "they would be the caller's own");
     for (Mount const& mount : isolation_.mounts)
       if (isolation_.root.kind() == Root::Kind::host &&
           (mount.kind() == Mount::Kind::symlink || mount.kind() == Mount::Kind::directory))
         refuse("mounts: " + to_string(mount) + ": nothing is made on the host's file systems, only in a root of one's own");
-    if (isolation_.privileges.forbid_nesting && !unshares(NamespaceType::user))
-      refuse("privileges: forbid_nesting without user in unshare: it would forbid it to the caller's whole user namespace");
+    if (isolation_.privileges.forbid_nesting)
+      require_new(NamespaceType::user, "privileges: forbid_nesting", "it would forbid it to the caller's whole user namespace");
     if (!isolation_.privileges.seccomp.instructions().empty() && !isolation_.privileges.no_new_privs)
       refuse("privileges: seccomp without no_new_privs: a set-user-id program could be fooled by the filter");
-    if (isolation_.init == Init::reaper && !unshares(NamespaceType::pid))
+    if (isolation_.init == Init::reaper && !isolation_.unshare.contains(NamespaceType::pid))
       refuse("init is a reaper without pid in unshare: only PID 1 of a new pid namespace reaps what others leave");
     for (std::string const& name : isolation_.environment.names())
       if (name.empty() || name.find('=') != name.npos || name.find('\0') != name.npos)
@@ -439,12 +497,15 @@ class Plan {
     if (map.kind() == IdMap::Kind::subordinate && !privileged) {
       uid_helper = id_helper("newuidmap");
       gid_helper = id_helper("newgidmap");
+      if (joins(child, kernel::clone_newpid))
+        refuse("ids: newuidmap serves no process that hides its memory, as one does that joins a pid namespace");
     }
     child.uid_map = uid_map_.c_str();
     child.uid_map_size = uid_map_.size();
     child.gid_map = gid_map_.c_str();
     child.gid_map_size = gid_map_.size();
   }
+  bool has_other_user() const noexcept { return child.new_user || joins(child, kernel::clone_newuser); }
   static bool is_alone(std::vector<IdRange> const& ranges, std::uint32_t id) noexcept {
     return ranges.size() == 1 && ranges[0].outside == id && ranges[0].count == 1;
   }
@@ -497,14 +558,14 @@ class Plan {
     child.no_new_privs = wanted.no_new_privs;
     child.drops_capabilities = !wanted.capabilities.inherited();
     child.capabilities = wanted.capabilities.bits();
-    // In a user namespace of its own a child has all that the kernel knows, else what the caller may have.
+    // In another user namespace a child has all that the kernel knows, else what the caller may have.
     bool const asks = child.capabilities != 0 || !wanted.limits.empty();
-    std::uint64_t const had = child.new_user ? ~std::uint64_t{0} : asks ? permitted_capabilities() : 0;
+    std::uint64_t const had = has_other_user() ? ~std::uint64_t{0} : asks ? permitted_capabilities() : 0;
     for (unsigned number = 0; number < 64; ++number)
       if ((child.capabilities & ~had) >> number & 1)
         throw Error(EPERM, "privileges", join({"capability ", to_string(static_cast<Capability>(number))}), Error::Side::parent,
                     {Obstacle::capability, "the caller has not got it, so that nothing of it could be kept"});
-    bool const may_raise = !child.new_user && (had >> kernel::cap_sys_resource & 1) != 0;
+    bool const may_raise = !has_other_user() && (had >> kernel::cap_sys_resource & 1) != 0;
     for (ResourceLimit const& limit : wanted.limits) {
       std::uint64_t const hard = limit.hard.value_or(limit.soft);
       if (limit.soft > hard) refuse("privileges: limit " + to_string(limit) + ": the soft one is above the hard one");

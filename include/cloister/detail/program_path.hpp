@@ -8,7 +8,7 @@
 
 namespace cloister::detail {
 
-// A root directory may be a stranger's, and until the execve /proc/self leads from it to the host: /proc/self/exe to the host's program,
+// A root directory, and mounts that are joined, may be a stranger's, and until the execve /proc/self leads from it to the host: /proc/self/exe to the host's program,
 // /proc/self/fd to what the host has open. So neither the program, nor the interpreter that a script or a program names, nor the
 // directory to start in may be reached through such a link. What is looked at here is looked up again by execve: it is a matter of who
 // else may change the directory meanwhile.
@@ -84,7 +84,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void check_programs(ChildSide& side) noexcept 
 }
 CLOISTER_DETAIL_CHILD_SIDE inline void enter_directory(ChildSide const& side) noexcept {
   char const* const path = side.plan->directory;
-  if (!side.plan->files.own_root) return require(side, sys::chdir(path), Step::chdir);
+  if (!has_other_root(*side.plan)) return require(side, sys::chdir(path), Step::chdir);
   int const fd = open_without_proc_links(path, O_PATH | O_DIRECTORY);
   require(side, fd, Step::chdir);
   require(side, sys::fchdir(fd), Step::chdir);

@@ -24,15 +24,68 @@ CLOISTER_DETAIL_CHILD_SIDE inline void unblock_signals() noexcept {
   sys::sigprocmask(SIG_SETMASK, &none);
 }
 
+CLOISTER_DETAIL_CHILD_SIDE inline Failure failed(Step step, long error, std::size_t item = 0) noexcept {
+  return {step, static_cast<int>(-error), static_cast<int>(item)};
+}
+// A user namespace takes the caller's privileges away and gives those of its own: what can be entered with the former is, before it, the
+// rest after it. The first step that failed, if one did.
+CLOISTER_DETAIL_CHILD_SIDE inline Failure enter_namespaces(ChildPlan const& plan) noexcept {
+  std::size_t refused[sizeof plan.joins / sizeof *plan.joins];
+  std::size_t refused_count = 0;
+  bool const user = joins(plan, kernel::clone_newuser);
+  for (bool const is_user : {false, true})
+    for (std::size_t i = 0; i < plan.join_count; ++i) {
+      ChildPlan::Join const& each = plan.joins[i];
+      if ((each.flag == kernel::clone_newuser) != is_user) continue;
+      int const result = sys::setns(each.fd, each.flag);
+      if (result == -EPERM && user && !is_user)
+        refused[refused_count++] = i;
+      else if (result < 0)
+        return failed(Step::join, result, i);
+    }
+  for (std::size_t i = 0; i < refused_count; ++i) {
+    ChildPlan::Join const& each = plan.joins[refused[i]];
+    if (int const result = sys::setns(each.fd, each.flag); result < 0) return failed(Step::join, result, refused[i]);
+  }
+  return {Step::none, 0, 0};
+}
+
+// A new time namespace in a user namespace that has been joined is made with it: what hides its memory finds its files in /proc to be
+// root's, so that this one has to be opened before.
+constexpr bool makes_time_on_joining(ChildPlan const& plan) noexcept {
+  return joins(plan, kernel::clone_newuser) && (plan.unshare_flags & kernel::clone_newtime) != 0;
+}
+
+// Into the namespaces of the plan, in the child or in the middle that clones it. When it fails nothing has been left open: a middle may
+// share the host's descriptors.
+CLOISTER_DETAIL_CHILD_SIDE inline void join_namespaces(ChildSide const& side) noexcept {
+  ChildPlan const& plan = *side.plan;
+  if (plan.join_count == 0) return;
+  bool const has_offsets = makes_time_on_joining(plan) && plan.clock_offsets != nullptr;
+  int const offsets = has_offsets ? sys::openat(AT_FDCWD, "/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC) : -1;
+  if (has_offsets) require(side, offsets, Step::clock_offsets);
+  // Those who are inside have privileges over all that is in their user namespace, but not over memory that was hidden before it came
+  // there. It is the host's, or a copy of it, and so is what is open here.
+  int const hidden = joins_others(plan) ? sys::prctl(PR_SET_DUMPABLE, 0) : 0;
+  Failure failure = hidden < 0 ? failed(Step::hide_memory, hidden) : enter_namespaces(plan);
+  if (failure.step == Step::none && makes_time_on_joining(plan)) {
+    if (int const result = sys::unshare(kernel::clone_newtime); result < 0) failure = failed(Step::unshare, result);
+    long const written = failure.step == Step::none && has_offsets ? sys::write(offsets, plan.clock_offsets, plan.clock_offsets_size) : 0;
+    if (written < 0) failure = failed(Step::clock_offsets, written);
+  }
+  if (has_offsets) sys::close(offsets);
+  if (failure.step != Step::none) fail(side, failure);
+}
+
 // Maps first, then the inside ids: an unmapped creator could not make a file (EOVERFLOW), and PR_SET_PDEATHSIG is lost when ids
 // change. A change of ids keeps the capabilities, which the rest of the set-up needs.
 CLOISTER_DETAIL_CHILD_SIDE inline void become_inside_ids(ChildSide const& side) noexcept {
   ChildPlan const& plan = *side.plan;
   if (!plan.parent_writes_maps) {
-    long const denied = write_file("/proc/self/setgroups", "deny", 4);
+    long const denied = write_in_proc(side, "/proc/self/setgroups", "deny", 4);
     if (denied != -ENOENT) require(side, denied, Step::deny_setgroups);  // no such file before Linux 3.19
-    require(side, write_file("/proc/self/gid_map", plan.gid_map, plan.gid_map_size), Step::write_gid_map);
-    require(side, write_file("/proc/self/uid_map", plan.uid_map, plan.uid_map_size), Step::write_uid_map);
+    require(side, write_in_proc(side, "/proc/self/gid_map", plan.gid_map, plan.gid_map_size), Step::write_gid_map);
+    require(side, write_in_proc(side, "/proc/self/uid_map", plan.uid_map, plan.uid_map_size), Step::write_uid_map);
   }
   // EPERM: setgroups was given up further out, and the namespace inherited that.
   if (!plan.setgroups_denied)
@@ -48,6 +101,15 @@ CLOISTER_DETAIL_CHILD_SIDE inline void become_inside_ids(ChildSide const& side) 
     require(side, sys::capset(&header, data), Step::capset);
     sys::prctl(PR_SET_KEEPCAPS, 0);
   }
+}
+
+// In a user namespace that was joined: root where it has one, else who the caller is.
+CLOISTER_DETAIL_CHILD_SIDE inline void become_joined_ids(ChildSide const& side) noexcept {
+  // EPERM: setgroups was given up there.
+  if (int const result = sys::setgroups(0, nullptr); result != -EPERM) require(side, result, Step::setgroups);
+  // EINVAL: it is not mapped.
+  if (int const result = sys::setresgid(0); result != -EINVAL) require(side, result, Step::setresgid);
+  if (int const result = sys::setresuid(0); result != -EINVAL) require(side, result, Step::setresuid);
 }
 
 // Of a PID 1 that is a callable. Others of its namespace may send the signal as well.
@@ -102,10 +164,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline void die_with_parent(ChildSide const& side) no
 // its new time namespace at execve; another must ask for it.
 CLOISTER_DETAIL_CHILD_SIDE inline void set_clocks(ChildSide const& side) noexcept {
   ChildPlan const& plan = *side.plan;
-  if (plan.clock_offsets != nullptr)
-    require(side, write_file("/proc/self/timens_offsets", plan.clock_offsets, plan.clock_offsets_size), Step::clock_offsets);
+  if (plan.clock_offsets != nullptr && !makes_time_on_joining(plan))
+    require(side, write_in_proc(side, "/proc/self/timens_offsets", plan.clock_offsets, plan.clock_offsets_size), Step::clock_offsets);
   if ((plan.unshare_flags & kernel::clone_newtime) == 0 || side.shares_memory) return;
-  int const fd = sys::openat(AT_FDCWD, "/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+  int const fd = open_in_proc(side, "/proc/self/ns/time_for_children", O_RDONLY);
   require(side, fd, Step::enter_time);
   require(side, sys::setns(fd, kernel::clone_newtime), Step::enter_time);
   sys::close(fd);
@@ -261,7 +323,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void place_descriptors(ChildSide& side) noexce
 
 // No user namespace below this one, whose own limit that is. Through a proc of our own where the caller's is partly read-only.
 CLOISTER_DETAIL_CHILD_SIDE inline void forbid_nesting(ChildSide const& side) noexcept {
-  long const written = write_file("/proc/sys/user/max_user_namespaces", "0", 1);
+  long const written = write_in_proc(side, "/proc/sys/user/max_user_namespaces", "0", 1);
   if (written >= 0 || !side.plan->files.own_namespace) return require(side, written, Step::forbid_nesting);
   int const proc = new_mount("proc", {MountOption{}}, 0);
   if (proc < 0) return require(side, written, Step::forbid_nesting);
@@ -324,13 +386,13 @@ CLOISTER_DETAIL_CHILD_SIDE inline void drop_privileges(ChildSide const& side) no
 
 // Before anything of the world is made, and before a cgroup namespace of its own, whose root it is to be. The directory lies in a
 // mount of the host's, from which ".." leads to the host's root: nobody in the child may have it.
+CLOISTER_DETAIL_CHILD_SIDE inline void enter_cgroup(ChildSide const& side) noexcept {
+  if (!side.joins_cgroup) return;
+  int const fd = sys::openat(side.plan->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+  require(side, write_and_close(fd, "0", 1), Step::cgroup);
+}
 CLOISTER_DETAIL_CHILD_SIDE inline void join_cgroup(ChildSide const& side) noexcept {
-  if (side.joins_cgroup) {
-    int const fd = sys::openat(side.plan->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-    require(side, fd, Step::cgroup);
-    require(side, sys::write(fd, "0", 1), Step::cgroup);
-    sys::close(fd);
-  }
+  enter_cgroup(side);
   if (side.plan->cgroup_is_ours) sys::close(side.plan->cgroup);
 }
 
@@ -340,17 +402,21 @@ CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
   if (std::exchange(side.waits_for_go, false)) require(side, await_go(side), Step::go);
   set_clocks(side);
   if (plan.files.own_namespace) open_sources(side);
-  if (plan.new_user) become_inside_ids(side);
+  if (plan.new_user)
+    become_inside_ids(side);
+  else if (joins(plan, kernel::clone_newuser))
+    become_joined_ids(side);
   die_with_parent(side);
   make_world(side);
   if (plan.forbid_nesting) forbid_nesting(side);
   if (plan.files.own_root && plan.close_others) side.null = open_null();  // which may turn out not to be needed
   make_files(side);
+  if (side.proc >= 0) sys::close(side.proc);
   if (plan.close_others)
     place_descriptors(side);
   if (plan.drops_capabilities) drop_bounding_set(side);
   if (plan.directory != nullptr) enter_directory(side);
-  if (plan.files.own_root && plan.candidates != nullptr) check_programs(side);
+  if (has_other_root(plan) && plan.candidates != nullptr) check_programs(side);
 }
 
 // Becomes the program. The error that is reported is the one that says most: a file that may not be executed before none at all.

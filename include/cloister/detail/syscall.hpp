@@ -385,9 +385,10 @@ inline void* thread_pointer() noexcept {
 #endif
 }
 
-// Waits while `*word` is `value`. The kernel's own wake-up (CLONE_CHILD_CLEARTID) is of the shared kind, so this is too. futex(2).
-inline int futex_wait(int const* word, int value) noexcept {
-  return static_cast<int>(call(SYS_futex, arg(word), 0, value));
+// Waits while `*word` is `value`, at most that long. The kernel's own wake-up (CLONE_CHILD_CLEARTID) is of the shared kind, so this is
+// too. futex(2).
+inline int futex_wait(int const* word, int value, ::timespec const* timeout = nullptr) noexcept {
+  return static_cast<int>(call(SYS_futex, arg(word), 0, value, arg(timeout)));
 }
 inline int get_robust_list(void** head, std::size_t* size) noexcept {
   return static_cast<int>(call(SYS_get_robust_list, 0, arg(head), arg(size)));
