@@ -166,11 +166,15 @@ struct ChildPlan {
 };
 static_assert(std::is_trivially_destructible_v<ChildPlan> && std::is_standard_layout_v<ChildPlan>);
 
-constexpr bool joins(ChildPlan const& plan, std::uint64_t flag) noexcept { return (plan.join_flags & flag) != 0; }
+CLOISTER_DETAIL_CHILD_SIDE constexpr bool joins(ChildPlan const& plan, std::uint64_t flag) noexcept { return (plan.join_flags & flag) != 0; }
 // Whether the child comes to where others may be that could look into it: by its number, or with the privileges of their namespace.
-constexpr bool joins_others(ChildPlan const& plan) noexcept { return joins(plan, kernel::clone_newuser | kernel::clone_newpid); }
+CLOISTER_DETAIL_CHILD_SIDE constexpr bool joins_others(ChildPlan const& plan) noexcept {
+  return joins(plan, kernel::clone_newuser | kernel::clone_newpid);
+}
 // Whether what the child finds under its root may be a stranger's.
-constexpr bool has_other_root(ChildPlan const& plan) noexcept { return plan.files.own_root || joins(plan, kernel::clone_newns); }
+CLOISTER_DETAIL_CHILD_SIDE constexpr bool has_other_root(ChildPlan const& plan) noexcept {
+  return plan.files.own_root || joins(plan, kernel::clone_newns);
+}
 
 // Its vectors are filled by push_back alone: each further operation is one more template that every including file compiles.
 // Texts that others own, as execve(2) takes them: ended by null. A vector of pointers would be one more for every including file to
@@ -261,8 +265,8 @@ class Plan {
 
   // Whether a callable has nothing to set up that could fail, and need not be awaited.
   bool nothing_can_fail() const noexcept {
-    return child.unshare_flags == 0 && child.join_count == 0 && !child.close_others && !child.fresh_session && !child.forbid_nesting && !child.no_new_privs &&
-           !child.drops_capabilities && child.limit_count == 0 && child.seccomp.len == 0 && child.cgroup < 0;
+    return child.unshare_flags == 0 && child.join_count == 0 && !child.close_others && !child.fresh_session && !child.forbid_nesting &&
+           !child.no_new_privs && !child.drops_capabilities && child.limit_count == 0 && child.seccomp.len == 0 && child.cgroup < 0;
   }
 
   // Redirects one of the streams 0 to 2 to a descriptor above 2.
@@ -385,7 +389,7 @@ class Plan {
     return '"' + text + '"';
   }
   Namespace const& joined(int index) const { return isolation_.join.at(static_cast<std::size_t>(index)); }
-  static std::string join_hint(NamespaceType type, int error) {
+  std::string join_hint(NamespaceType type, int error) const {
     std::string_view text;
     if (type == NamespaceType::user) {
       if (error == EINVAL) text = "it is the user namespace that the caller is in";
@@ -396,7 +400,9 @@ class Plan {
     } else if (type == NamespaceType::mnt && error == EPERM) {
       text = "CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed, and CAP_SYS_ADMIN also in the user namespace that owns the target";
     }
-    return text.empty() ? refusal_hint(name_of(Step::join), error, type) : join({text});
+    std::string const hint = text.empty() ? refusal_hint(name_of(Step::join), error, type) : join({text});
+    bool const lacks_owner = error == EPERM && type != NamespaceType::user && !joins(child, kernel::clone_newuser);
+    return lacks_owner ? hint + ", which can be joined as well if it is the caller's" : hint;
   }
   [[noreturn]] static void refuse(std::string const& why) { throw std::invalid_argument("cloister: isolation: " + why); }
 
