@@ -10,6 +10,7 @@ using cloister::Descriptors, cloister::Environment, cloister::IdMap, cloister::I
 TEST_CASE("an empty description changes nothing") {
   Isolation const same;
   CHECK(same.unshare.empty());
+  CHECK(same.join.empty());
   CHECK_FALSE(same.ids);
   CHECK_FALSE(same.hostname);
   CHECK_FALSE(same.domainname);
@@ -60,7 +61,9 @@ TEST_CASE("descriptors are inherited, none, or only some") {
 
 TEST_CASE("a description reads as the fields that are set, in their order, each as it reads itself") {
   CHECK(to_string(Isolation{}) == "{}");
+  cloister::Namespace const net = cloister::Namespace::current(ns::net), uts = cloister::Namespace::current(ns::uts);
   Isolation all{.unshare = ns::user | ns::mnt,
+                .join = {net, uts},
                 .ids = IdMap::ranges({{0, 100000, 10}}, {{0, 200000}}).as(3, 0),
                 .hostname = "box",
                 .domainname = "example",
@@ -76,6 +79,7 @@ TEST_CASE("a description reads as the fields that are set, in their order, each 
                 .init = Init::reaper,
                 .on_parent_death = ParentDeath::leave_child};
   std::vector<std::string> const fields{"unshare: mnt|user",
+                                        "join: [" + to_string(net.id()) + ", " + to_string(uts.id()) + "]",
                                         "ids: " + to_string(*all.ids),
                                         "hostname: box",
                                         "domainname: example",
@@ -93,6 +97,9 @@ TEST_CASE("a description reads as the fields that are set, in their order, each 
   std::string text;
   for (std::string const& field : fields) text += (text.empty() ? "" : ", ") + field;
   CHECK(to_string(all) == "{" + text + "}");
+  cloister::Namespace moved = net;
+  cloister::Namespace const owner = std::move(moved);
+  CHECK(to_string(Isolation{.join = {moved, owner}}) == "{join: [empty, " + to_string(net.id()) + "]}");
   // A field that is set to its default is not.
   all = {.unshare = {}, .root = cloister::Root::host(), .mounts = {}, .loopback = Loopback::up, .init = Init::none};
   CHECK(to_string(all) == "{}");

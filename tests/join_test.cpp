@@ -481,7 +481,7 @@ TEST_CASE("a namespace that the caller may not enter is an Error that names it a
       EXPECT(fails_with(EPERM, "setns", [&] { run(guest, [] {}); }, words));
       EXPECT(fails_with(EPERM, "setns", [&] { (void)run(guest, Command{"true"}); }, words));
     };
-    refused(uts, {"CAP_SYS_ADMIN is needed, here and in the user namespace that owns"});
+    refused(uts, {"CAP_SYS_ADMIN is needed, here and in the user namespace that owns the target, which can be joined"});
     refused(mnt, {"CAP_SYS_CHROOT"});
     if (stranger) refused(user, {"CAP_SYS_ADMIN is needed in it"});
     EXPECT(unchanged.changes() == "");
@@ -635,6 +635,11 @@ TEST_CASE("those who stop each newcomer do not stop the host") {
         EXPECT(died.status().signal() == SIGKILL);
       } catch (Error const& error) {
         EXPECT(error.code().value() == ENOENT);
+      }
+    for (int i = 0; i < 20; ++i) try {
+        ChildProcess const callable{guest, [] {}};
+      } catch (ChildDied const& died) {
+        EXPECT(died.status().signal() == SIGKILL);
       }
     EXPECT(found->unborn >= 3);
     EXPECT(unchanged.changes() == "");

@@ -116,6 +116,52 @@ TEST_CASE("a setting for a namespace that is not new is refused, and the text na
                        "cloister: isolation: init is a reaper without pid in unshare"));
 }
 
+TEST_CASE("what is joined is one namespace of a type that is not new") {
+  using cloister::Namespace;
+  Namespace const uts = Namespace::current(ns::uts), net = Namespace::current(ns::net);
+  Namespace moved = uts;
+  Namespace const other = std::move(moved);
+  CHECK(refusal({.join = {uts, moved}}) == "cloister: isolation: join holds an empty Namespace");
+  CHECK(refusal({.join = {uts, net, other}}) ==
+        "cloister: isolation: join holds two of type uts: a child is in one of each");
+  CHECK(refusal({.unshare = ns::user | ns::net, .join = {uts, net}}) ==
+        "cloister: isolation: net in join and in unshare: a child is in one of each type");
+}
+
+TEST_CASE("a setting for a namespace that is only joined is refused") {
+  using cloister::Namespace;
+  auto const joining = [](cloister::NamespaceType type) { return Isolation{.join = {Namespace::current(type)}}; };
+  std::string const why = ": what is joined keeps the settings that it has";
+  Isolation isolation = joining(ns::uts);
+  isolation.hostname = "box";
+  CHECK(refusal(isolation) == "cloister: isolation: hostname without uts in unshare" + why);
+  isolation = joining(ns::uts);
+  isolation.domainname = "box";
+  CHECK(refusal(isolation) == "cloister: isolation: domainname without uts in unshare" + why);
+  isolation = joining(ns::user);
+  isolation.ids = IdMap::self();
+  CHECK(refusal(isolation) == "cloister: isolation: ids without user in unshare" + why);
+  isolation = joining(ns::user);
+  isolation.privileges.forbid_nesting = true;
+  CHECK(refusal(isolation) == "cloister: isolation: privileges: forbid_nesting without user in unshare" + why);
+  isolation = joining(ns::net);
+  isolation.loopback = Loopback::down;
+  CHECK(refusal(isolation) == "cloister: isolation: loopback without net in unshare" + why);
+  isolation = joining(ns::mnt);
+  isolation.root = cloister::Root::empty();
+  CHECK(refusal(isolation) == "cloister: isolation: root without mnt in unshare" + why);
+  isolation = joining(ns::mnt);
+  isolation.mounts = {cloister::Mount::proc()};
+  CHECK(refusal(isolation) == "cloister: isolation: mounts without mnt in unshare" + why);
+  isolation = joining(ns::pid);
+  isolation.init = Init::reaper;
+  CHECK(test::contains(refusal(isolation), "cloister: isolation: init is a reaper without pid in unshare"));
+  SKIP_UNLESS(::access("/proc/self/ns/time", F_OK) == 0, "the kernel has no time namespaces");
+  isolation = joining(ns::time);
+  isolation.clock.boottime = 1s;
+  CHECK(refusal(isolation) == "cloister: isolation: clock without time in unshare" + why);
+}
+
 TEST_CASE("a name of a variable that is none is refused") {
   CHECK(refusal({.environment = Environment::only({"PATH", ""})}) ==
         "cloister: isolation: environment: \"\" is no name of a variable");

@@ -85,11 +85,12 @@ class Descriptors {
 struct Isolation {
   // The namespaces that the child gets anew. All but user need CAP_SYS_ADMIN, or user beside them, which needs nothing.
   CloneFlags unshare{};
-  // Existing namespaces that the child goes into, before it gets new ones; the description holds them open. As nsenter(1) does: those
-  // that the caller's privileges allow first, then a user namespace, then the rest with the privileges that it gives. In a user namespace
-  // the child is 0 where that is mapped, else who the caller is, without supplementary groups where they may be dropped; with mnt it starts
-  // in "/". Each needs CAP_SYS_ADMIN in the user namespace that owns it, mnt CAP_SYS_CHROOT too. Those who are in a user or pid namespace
-  // may not look into a callable, whose memory is a copy of the caller's: it is not dumpable, prctl(2). setns(2).
+  // Namespaces that exist, into which the child goes before it gets new ones; the description holds them open. As nsenter(1) does it: those
+  // that the caller's privileges allow, then a user namespace, then the rest with what that grants. There the child is 0 if that is mapped,
+  // else who the caller is, without groups where they may be dropped; with mnt it starts in "/". Needs CAP_SYS_ADMIN in the user namespace
+  // that owns each, mnt also CAP_SYS_CHROOT. Those who are in a user or pid namespace cannot look into a callable, which is a copy of the
+  // caller: it is not dumpable, prctl(2); nor is the caller while a program starts. A program that joins time costs a copy of the caller's
+  // page tables. setns(2).
   std::vector<Namespace> join{};
   // The id maps of the new user namespace; IdMap::self() if not set.
   std::optional<IdMap> ids{};

@@ -2,8 +2,8 @@
 //   a program                             clone, sharing our memory until its execve: the cost does not grow with our memory
 //   a callable, no new pid namespace      fork(), then unshare() in the child
 //   a callable in a new pid namespace     fork(), and from that single-threaded middle clone3 with CLONE_PARENT
-// Namespaces that exist are joined by the child, or, where it is to be born in one (pid), by a middle: that of a callable, or for a
-// program one that shares our memory as well, because a thread of ours could enter a pid namespace, but not the user namespace before it.
+// Namespaces that exist are joined by the child, or, where it is to be born in one (pid), by a middle: that of a callable, for a program
+// one that shares our memory as well. A thread of ours could enter a pid namespace, but not the user namespace that may own it.
 // A callable is never cloned straight from the host: nobody would repair the locks that other threads held at that moment. What shares
 // our memory touches no variable of a thread (errno is one): they are not its own.
 #pragma once
@@ -131,11 +131,15 @@ class Birth {
     }
   }
   bool has_moved() const noexcept { return moved.get() >= 0; }
-  // Those whom the child has come among may be able to stop it, and us with it. It is let go on, ten times; then it is killed.
+  // Those whom the child has come among may be able to stop it, or its middle, and us with it. It is let go on, ten times; then it is
+  // killed. By number, which stays taken while they are not reaped.
   void wake_if_stopped() noexcept {
-    ::siginfo_t info{};
-    if (sys::waitid(P_PID, pid, &info, WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == pid)
-      signal_child(pidfd.get(), pid, ++stops_ < 10 ? SIGCONT : SIGKILL);
+    if (!among_others_) return;
+    for (int const each : {middle, pid}) {
+      ::siginfo_t info{};
+      if (each > 0 && sys::waitid(P_PID, each, &info, WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == each)
+        sys::kill(each, ++stops_ < 10 ? SIGCONT : SIGKILL);
+    }
   }
   // Waits until there is more to hear, or the child has ended; the latter is the result. A child whose pidfd we do not have yet is
   // looked at ten times a second: it should speak long before.
@@ -144,7 +148,7 @@ class Birth {
     ::pollfd waiting[3] = {{all_said ? -1 : channel_, POLLIN, 0}, {pidfd.get(), POLLIN, 0}, {moved.get(), POLLIN, 0}};
     ::timespec const tenth{0, 100'000'000};
     int const count = sys::poll(waiting, 3, pidfd && !among_others_ ? nullptr : &tenth);
-    if (count == 0 && pidfd) wake_if_stopped();
+    if (count == 0) wake_if_stopped();
     if (pidfd) return count > 0 && waiting[1].revents != 0;
     return count == 0 && has_ended(middle > 0 ? middle : pid);
   }
@@ -154,8 +158,16 @@ class Birth {
     ::timespec const tenth{0, 100'000'000};
     while (middle > 0 && !announced && failure.step == Step::none) {
       ::pollfd waiting{channel_, POLLIN, 0};
-      if (sys::poll(&waiting, 1, &tenth) == 0 ? has_ended(middle) : (waiting.revents & POLLHUP) != 0) break;
+      int const count = sys::poll(&waiting, 1, &tenth);
+      if (count == 0 ? has_ended(middle) : (waiting.revents & POLLHUP) != 0) break;
+      if (count == 0) wake_if_stopped();
       listen();
+    }
+    if (middle > 0 && among_others_) {
+      FileDescriptor const its_end = FileDescriptor::adopt(sys::pidfd_open(middle));
+      ::pollfd waiting{its_end.get(), POLLIN, 0};
+      int count = its_end ? sys::poll(&waiting, 1, &tenth) : 1;
+      for (; count == 0 || count == -EINTR; count = sys::poll(&waiting, 1, &tenth)) wake_if_stopped();
     }
     if (middle > 0) (void)reap_by_pid(middle);
     middle = -1;
@@ -459,7 +471,7 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, bool waits_
   if (told_to_go) birth.reap_middle();  // it has announced its child by then, which meanwhile goes on
   for (bool ended = false;; ended = birth.wait_for_more()) {
     birth.listen();
-    if (linger != nullptr && birth.pidfd && told_to_go) {
+    if (linger != nullptr && birth.pidfd && told_to_go && !joins_others(plan.child)) {
       // Whoever waits for the end anyway need not wake up in between: all that has been said can be heard then.
       ::pollfd end{birth.pidfd.get(), POLLIN, 0};
       poll_until(&end, 1, *std::exchange(linger, nullptr));
@@ -512,7 +524,7 @@ class OutsideFiles {
   FileDescriptor proc_, null_;
 };
 
-// Does it on a thread that has ended when this returns, so that whatever it starts hangs on the main thread and PR_SET_PDEATHSIG, which
+// Does it on a thread that has ended when this returns, so that what it starts hangs on the main thread and PR_SET_PDEATHSIG, which
 // watches a thread, means the process. A joined thread may still be on its way out, hence the look at its id.
 template <class Start>
 void on_passing_thread(Start const& start) {
@@ -731,9 +743,9 @@ inline void clone_sharing(SharingClone& clone) noexcept {
   }
 }
 
-// The middle of a program that is born in a namespace which exists. It shares the host's memory, and the host's descriptors, so that the
-// pidfd of the child that it clones is the host's. Only clone3 will do, which notes the child's pid before the child begins: whatever
-// ends the middle then, the host knows of a child that uses its memory.
+// The middle of a program that is born in a namespace which exists. It shares the host's memory, and the host's descriptors: the pidfd
+// of the child that it clones is the host's. Only clone3 will do, which notes the child's pid before the child begins: whatever ends
+// the middle then, the host knows of a child that uses its memory.
 struct SharingMiddle {
   ChildSide side;
   SharingClone* child;
@@ -749,8 +761,8 @@ struct SharingMiddle {
 }
 CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noexcept { sharing_middle_main(argument); }
 
-// The middle of a program that cannot share the host's memory: the kernel lets nobody who shares memory enter a time namespace (EUSERS).
-// It is a copy of the host, with which the program shares that memory, and stays until the program has begun: so it can tell.
+// The middle of a program that cannot share the host's memory: nobody who shares memory may enter a time namespace (EUSERS). It is a
+// copy of the host, shares its own memory with the program, and stays until that has begun: so it can tell.
 [[noreturn]] inline void program_middle_main(ChildSide const& side) noexcept {
   ChildSide self = side;
   self.waits_for_go = false;  // of its failures: nobody asks for its pidfd
@@ -766,8 +778,8 @@ CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noex
   void* const stack = sys::mmap(ChildStacks::size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
   require(self, stack != nullptr ? 0 : -ENOMEM, Step::clone3);
   SharingClone clone;
-  clone.prepare(program_entry, &child, unshared_by_clone(*side.plan) | kernel::clone_parent | kernel::clone_pidfd | kernel::clone_child_cleartid,
-                0, stack);
+  constexpr std::uint64_t how = kernel::clone_parent | kernel::clone_pidfd | kernel::clone_child_cleartid;
+  clone.prepare(program_entry, &child, unshared_by_clone(*side.plan) | how, 0, stack);
   clone_sharing(clone);
   require(self, clone.result, clone.step);
   announce(side, static_cast<int>(clone.result), clone.pidfd);
@@ -786,7 +798,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   bool const passing_thread = plan.child.dies_with_parent && !started_by_main_thread();
   bool const waits = plan.child.parent_writes_maps || passing_thread;
   bool const among_others = joins_others(plan.child);
-  // The maps of a child that joins others first can be written when it is in its user namespace, which with a middle is from its birth.
+  // Maps are written when the child is in its user namespace: if it joins others first, with a middle, from its birth.
   bool const through_middle = plan.born_after_joining() || (plan.child.join_count > 0 && plan.child.parent_writes_maps);
   Running running;
   // What goes wrong is told in our memory. A channel is for a child that has to hear from us, or for an init, which has the last word;

@@ -166,11 +166,15 @@ struct ChildPlan {
 };
 static_assert(std::is_trivially_destructible_v<ChildPlan> && std::is_standard_layout_v<ChildPlan>);
 
-constexpr bool joins(ChildPlan const& plan, std::uint64_t flag) noexcept { return (plan.join_flags & flag) != 0; }
+CLOISTER_DETAIL_CHILD_SIDE constexpr bool joins(ChildPlan const& plan, std::uint64_t flag) noexcept { return (plan.join_flags & flag) != 0; }
 // Whether the child comes to where others may be that could look into it: by its number, or with the privileges of their namespace.
-constexpr bool joins_others(ChildPlan const& plan) noexcept { return joins(plan, kernel::clone_newuser | kernel::clone_newpid); }
+CLOISTER_DETAIL_CHILD_SIDE constexpr bool joins_others(ChildPlan const& plan) noexcept {
+  return joins(plan, kernel::clone_newuser | kernel::clone_newpid);
+}
 // Whether what the child finds under its root may be a stranger's.
-constexpr bool has_other_root(ChildPlan const& plan) noexcept { return plan.files.own_root || joins(plan, kernel::clone_newns); }
+CLOISTER_DETAIL_CHILD_SIDE constexpr bool has_other_root(ChildPlan const& plan) noexcept {
+  return plan.files.own_root || joins(plan, kernel::clone_newns);
+}
 
 // Its vectors are filled by push_back alone: each further operation is one more template that every including file compiles.
 // Texts that others own, as execve(2) takes them: ended by null. A vector of pointers would be one more for every including file to
@@ -261,8 +265,8 @@ class Plan {
 
   // Whether a callable has nothing to set up that could fail, and need not be awaited.
   bool nothing_can_fail() const noexcept {
-    return child.unshare_flags == 0 && child.join_count == 0 && !child.close_others && !child.fresh_session && !child.forbid_nesting && !child.no_new_privs &&
-           !child.drops_capabilities && child.limit_count == 0 && child.seccomp.len == 0 && child.cgroup < 0;
+    return child.unshare_flags == 0 && child.join_count == 0 && !child.close_others && !child.fresh_session && !child.forbid_nesting &&
+           !child.no_new_privs && !child.drops_capabilities && child.limit_count == 0 && child.seccomp.len == 0 && child.cgroup < 0;
   }
 
   // Redirects one of the streams 0 to 2 to a descriptor above 2.
@@ -402,7 +406,7 @@ class Plan {
     return '"' + text + '"';
   }
   Namespace const& joined(int index) const { return isolation_.join.at(static_cast<std::size_t>(index)); }
-  static Hint join_hint(NamespaceType type, int error) {
+  Hint join_hint(NamespaceType type, int error) const {
     using enum Obstacle;
     if (type == NamespaceType::user && error == EINVAL) return "it is the user namespace that the caller is in";
     if (type == NamespaceType::user && error == EPERM)
@@ -410,7 +414,11 @@ class Plan {
     if (type == NamespaceType::pid && error == EINVAL) return "it is neither the caller's pid namespace nor one below it";
     if (type == NamespaceType::mnt && error == EPERM)
       return {capability, "CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed, and CAP_SYS_ADMIN also in the user namespace that owns the target"};
-    return refusal_hint(name_of(Step::join), error, type);
+    Hint hint = refusal_hint(name_of(Step::join), error, type);
+    // Their owner may be what the caller has a right to.
+    if (error == EPERM && type != NamespaceType::user && !joins(child, kernel::clone_newuser) && hint.remedy.empty())
+      hint.remedy = "join the user namespace that owns it as well, if it is the caller's";
+    return hint;
   }
   [[noreturn]] static void refuse(std::string const& why) { throw std::invalid_argument("cloister: isolation: " + why); }
 

@@ -8,8 +8,8 @@
 
 namespace cloister::detail {
 
-// A root directory, and mounts that are joined, may be a stranger's, and until the execve /proc/self leads from it to the host: /proc/self/exe to the host's program,
-// /proc/self/fd to what the host has open. So neither the program, nor the interpreter that a script or a program names, nor the
+// A root directory, and mounts that are joined, may be a stranger's, and until the execve /proc/self leads from there to the host:
+// /proc/self/exe to the host's program, /proc/self/fd to what the host has open. So neither the program, nor the interpreter that a script or a program names, nor the
 // directory to start in may be reached through such a link. What is looked at here is looked up again by execve: it is a matter of who
 // else may change the directory meanwhile.
 CLOISTER_DETAIL_CHILD_SIDE inline int open_without_proc_links(char const* path, std::uint64_t flags) noexcept {

@@ -27,8 +27,8 @@ CLOISTER_DETAIL_CHILD_SIDE inline void unblock_signals() noexcept {
 CLOISTER_DETAIL_CHILD_SIDE inline Failure failed(Step step, long error, std::size_t item = 0) noexcept {
   return {step, static_cast<int>(-error), static_cast<int>(item)};
 }
-// A user namespace takes the caller's privileges away and gives those of its own: what can be entered with the former is, before it, the
-// rest after it. The first step that failed, if one did.
+// A user namespace takes the caller's privileges away and gives those of its own: what can be entered with the former is, before it,
+// the rest after it. The first step that failed, if one did.
 CLOISTER_DETAIL_CHILD_SIDE inline Failure enter_namespaces(ChildPlan const& plan) noexcept {
   std::size_t refused[sizeof plan.joins / sizeof *plan.joins];
   std::size_t refused_count = 0;
@@ -50,9 +50,9 @@ CLOISTER_DETAIL_CHILD_SIDE inline Failure enter_namespaces(ChildPlan const& plan
   return {Step::none, 0, 0};
 }
 
-// A new time namespace in a user namespace that has been joined is made with it: what hides its memory finds its files in /proc to be
-// root's, so that this one has to be opened before.
-constexpr bool makes_time_on_joining(ChildPlan const& plan) noexcept {
+// A new time namespace in a user namespace that is joined is made on that occasion: who has hidden its memory finds its files in /proc
+// to be root's, so that the one with the offsets has to be opened before.
+CLOISTER_DETAIL_CHILD_SIDE constexpr bool makes_time_on_joining(ChildPlan const& plan) noexcept {
   return joins(plan, kernel::clone_newuser) && (plan.unshare_flags & kernel::clone_newtime) != 0;
 }
 
@@ -70,7 +70,8 @@ CLOISTER_DETAIL_CHILD_SIDE inline void join_namespaces(ChildSide const& side) no
   Failure failure = hidden < 0 ? failed(Step::hide_memory, hidden) : enter_namespaces(plan);
   if (failure.step == Step::none && makes_time_on_joining(plan)) {
     if (int const result = sys::unshare(kernel::clone_newtime); result < 0) failure = failed(Step::unshare, result);
-    long const written = failure.step == Step::none && has_offsets ? sys::write(offsets, plan.clock_offsets, plan.clock_offsets_size) : 0;
+    bool const writes = failure.step == Step::none && has_offsets;
+    long const written = writes ? sys::write(offsets, plan.clock_offsets, plan.clock_offsets_size) : 0;
     if (written < 0) failure = failed(Step::clock_offsets, written);
   }
   if (has_offsets) sys::close(offsets);
