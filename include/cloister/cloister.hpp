@@ -15,6 +15,7 @@
 #include "hostname.hpp"
 #include "id_map.hpp"
 #include "isolation.hpp"
+#include "list.hpp"
 #include "loopback.hpp"
 #include "mount.hpp"
 #include "namespace.hpp"
