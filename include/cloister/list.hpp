@@ -567,7 +567,7 @@ class NamespaceTree {
       text += "no process";
     else
       text += join({std::to_string(info.processes), info.processes == 1 ? " process, " : " processes, first ",
-                    std::to_string(info.first_pid), " ", info.command});
+                    std::to_string(info.first_pid), ": ", info.command});
     text += '\n';
     for (std::size_t child = nodes_[at].first_child; child != none; child = nodes_[child].next) {
       bool const last = nodes_[child].next == none;
