@@ -171,6 +171,23 @@ TEST_CASE("only the types that are asked for are listed, and each as in the whol
   }
 }
 
+TEST_CASE("a child's list is what it sees from inside, and comes back as a value") {
+  NEEDS_USER_NAMESPACES;
+  Isolation const box{.unshare = user | pid | mnt, .mounts = {cloister::Mount::proc()}};
+  auto const [listing, own] = cloister::run(box, [] {
+    return std::pair{list_namespaces(), namespaces_of(::getpid())[user]};
+  });
+  CHECK(listing.unreadable_processes == 0);
+  for (CloneFlags const types : {user, pid, mnt, uts}) {
+    std::size_t const listed = static_cast<std::size_t>(
+        std::count_if(listing.namespaces.begin(), listing.namespaces.end(),
+                      [&](NamespaceInfo const& info) { return types.contains(info.id.type); }));
+    CHECK(listed == 1);
+  }
+  CHECK(entry(listing, own).first_pid == 1);
+  CHECK_FALSE(entry(listing, own).parent);  // ours: it lies outside
+}
+
 // --- Held by something else than a process
 
 TEST_CASE("a namespace is listed that only a descriptor holds, for as long as that is open") {
@@ -253,22 +270,19 @@ TEST_CASE("the namespace into which a process will bear its children is listed b
 
 TEST_CASE("a pid namespace counts its processes, and those outside whose children are born into it") {
   NEEDS_USER_NAMESPACES;
-  ChildProcess const child = resident({.session = cloister::Session::fresh}, [] {
-    if (::unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0) ::_exit(1);
-    if (::fork() == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ChildProcess const child = resident({.unshare = user | pid}, [] {
+    if (::unshare(CLONE_NEWPID) != 0) ::_exit(1);
+    if (::fork() == 0)
       for (;;) ::pause();
-    }
   });
   NamespaceListing const listing = list_namespaces();
-  NamespaceId const owner = namespaces_of(child.pid())[user];
-  auto const found = std::find_if(listing.namespaces.begin(), listing.namespaces.end(), [&](NamespaceInfo const& info) {
-    return info.id.type == pid && info.owner == owner;
-  });
+  NamespaceId const outer = namespaces_of(child.pid())[pid];
+  auto const found = std::find_if(listing.namespaces.begin(), listing.namespaces.end(),
+                                  [&](NamespaceInfo const& info) { return info.parent == outer; });
   REQUIRE(found != listing.namespaces.end());
   CHECK(found->processes == 1);
   CHECK(found->children_links == 1);
-  CHECK(found->parent == namespaces_of(child.pid())[pid]);
+  CHECK(entry(listing, outer).processes == 1);
 }
 
 TEST_CASE("a namespace is listed that only a thread is in, whether its process's main thread lives or not") {
@@ -390,19 +404,25 @@ TEST_CASE("an mnt namespace without a process or a thread does not show its moun
   CHECK(status == 0);
 }
 
-TEST_CASE("a /proc that does not list the processes of others is said to be one") {
+TEST_CASE("a /proc that shows the processes of others only by name, or not at all, is said to be one") {
   SKIP_UNLESS(test::is_root(), "needs a second user in a pid namespace");
   int const status = test::privileged_expectations([] {
     EXPECT(::unshare(CLONE_NEWPID) == 0);
     EXPECT(test::in_fork([] {
-             EXPECT(::mount("proc", "/proc", "proc", 0, "hidepid=2") == 0);
+             EXPECT(::mount("proc", "/proc", "proc", 0, "hidepid=1") == 0);
              NamespaceListing const of_root = list_namespaces();
              EXPECT(!of_root.hidden_processes && of_root.unreadable_processes == 0);
-             return test::unprivileged_expectations([] {
-               NamespaceListing const listing = list_namespaces();
-               EXPECT(listing.hidden_processes && listing.unreadable_processes == 0);
-               EXPECT(entry(listing, namespaces_of(::getpid())[pid]).processes == 1);
-             });
+             EXPECT(test::unprivileged_expectations([] {
+                      NamespaceListing const listing = list_namespaces();
+                      EXPECT(!listing.hidden_processes && listing.unreadable_processes == 1);
+                    }) == 0);
+             EXPECT(::mount("none", "/proc", nullptr, MS_REMOUNT, "hidepid=2") == 0);
+             EXPECT(test::unprivileged_expectations([] {
+                      NamespaceListing const listing = list_namespaces();
+                      EXPECT(listing.hidden_processes && listing.unreadable_processes == 0);
+                      EXPECT(entry(listing, namespaces_of(::getpid())[pid]).processes == 1);
+                    }) == 0);
+             return test::unmet == 0;
            }) == 0);
   });
   CHECK(status == 0);

@@ -117,13 +117,15 @@ class NamespaceSearch {
 
   // To be first, for the caller's own paths to stand first.
   void look_at_own_mounts() {
-    FileDescriptor const links = open_links(proc_, "thread-self");
+    FileDescriptor const links = FileDescriptor::adopt(open_links(proc_, "thread-self"));
     if (long const mnt = links ? number_of(links.get(), "mnt") : 0; mnt > 0) read_mounts(links.get(), mnt);
   }
 
   void look_at_process(pid_t pid) {
-    FileDescriptor const links = open_links(proc_, std::to_string(pid));
-    if (!links) return;
+    int const opened = open_links(proc_, std::to_string(pid));
+    if (denied(opened)) ++listing_.unreadable_processes;
+    if (opened < 0) return;
+    FileDescriptor const links = FileDescriptor::adopt(opened);
     Numbers numbers{};
     for (std::size_t link = 0; link < link_names.size(); ++link) {
       if (!wanted(type_of(link))) continue;
@@ -206,11 +208,14 @@ class NamespaceSearch {
   static bool denied(long result) { return result == -EACCES || result == -EPERM; }
   static bool exhausted(long result) { return result == -EMFILE || result == -ENFILE || result == -ENOMEM; }
 
-  // Empty where it cannot be opened. Throws Error if nothing can.
-  static FileDescriptor try_open(int parent, char const* name, int flags) {
+  // A descriptor or a negative errno. Throws Error if nothing can be opened any more.
+  static int open(int parent, char const* name, int flags) {
     int const fd = sys::openat(parent, name, flags | O_CLOEXEC);
     if (exhausted(fd)) throw Error(-fd, "open", name);
-    return FileDescriptor::adopt(fd);
+    return fd;
+  }
+  static FileDescriptor try_open(int parent, char const* name, int flags) {
+    return FileDescriptor::adopt(open(parent, name, flags));
   }
 
   // The number in a link's text, "uts:[4026531838]", or a negative errno.
@@ -274,8 +279,8 @@ class NamespaceSearch {
 
   // --- a process
 
-  static FileDescriptor open_links(int directory, std::string_view process) {
-    return try_open(directory, join({process, "/ns"}).c_str(), O_PATH | O_DIRECTORY);
+  static int open_links(int directory, std::string_view process) {
+    return open(directory, join({process, "/ns"}).c_str(), O_PATH | O_DIRECTORY);
   }
 
   // Counts a process in its namespaces, and for children's links in those.
@@ -338,8 +343,7 @@ class NamespaceSearch {
   }
 
   void look_at_descriptors(int links) {
-    int const opened = sys::openat(links, "../fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (exhausted(opened)) throw Error(-opened, "open", "/proc/[pid]/fd");
+    int const opened = open(links, "../fd", O_RDONLY | O_DIRECTORY);
     if (denied(opened)) ++listing_.unreadable_descriptor_tables;
     if (opened < 0) return;
     FileDescriptor const directory = FileDescriptor::adopt(opened);
@@ -378,7 +382,8 @@ class NamespaceSearch {
     if (!threads) return;
     for_each_number(threads.get(), [&](char const* name) {
       if (std::strtol(name, nullptr, 10) == pid) return;
-      if (FileDescriptor const of_thread = open_links(threads.get(), name)) look_at_thread(of_thread.get(), of_main);
+      FileDescriptor const of_thread = FileDescriptor::adopt(open_links(threads.get(), name));
+      if (of_thread) look_at_thread(of_thread.get(), of_main);
     });
   }
   void look_at_thread(int links, Numbers const& of_main) {
