@@ -71,7 +71,12 @@ std::string held_by(NamespaceInfo const& info) {
   count(info.threads, "thread");
   count(info.children_links, "link for children");
   count(info.descriptors, "descriptor");
-  for (std::string const& path : info.mounts) add(path);
+  for (std::string path : info.mounts) {
+    // Who may mount may call a mount as it likes.
+    for (char& c : path)
+      if ((c >= 0 && c < ' ') || c == '\x7f') c = '?';
+    add(path);
+  }
   if (text.empty() && info.processes == 0) text = "what lies in it";
   return text;
 }

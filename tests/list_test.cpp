@@ -292,6 +292,7 @@ TEST_CASE("a namespace is listed that only a thread is in, whether its process's
     int const status = test::privileged_expectations([&] {
       int ready[2];
       EXPECT(::pipe(ready) == 0);
+      if (namespaces_of(::getpid()).contains(NamespaceType::time)) EXPECT(::unshare(CLONE_NEWTIME) == 0);
       pid_t const process = ::fork();
       if (process == 0) {
         std::thread([&] {
@@ -316,6 +317,13 @@ TEST_CASE("a namespace is listed that only a thread is in, whether its process's
       EXPECT(entry(listing, here[net]).processes == (main_thread_ends ? 1u : 2u));
       EXPECT(entry(listing, here[net]).threads == (main_thread_ends ? 1u : 0u));
       EXPECT(entry(listing, here[pid]).threads == 0);
+      // In the time namespace, which is that of our children, the process is and we are not.
+      if (here.contains(NamespaceType::time)) {
+        NamespaceInfo const born_into = entry(listing, Namespace::for_children(NamespaceType::time).id());
+        EXPECT(born_into.processes == (main_thread_ends ? 0u : 1u));
+        EXPECT(born_into.threads == (main_thread_ends ? 1u : 0u));
+        EXPECT(born_into.children_links == 1);
+      }
       ::kill(process, SIGKILL);
       EXPECT(::waitpid(process, nullptr, 0) == process);
     });

@@ -20,6 +20,7 @@
 #include "mount.hpp"
 #include "namespace.hpp"
 #include "namespace_id.hpp"
+#include "namespace_info.hpp"
 #include "namespace_type.hpp"
 #include "privileges.hpp"
 #include "process_namespaces.hpp"
