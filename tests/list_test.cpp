@@ -60,6 +60,14 @@ ChildProcess<void()> crowd(CloneFlags types, int processes) {
   });
 }
 
+// As a process that it forks has it too.
+std::string own_command() {
+  std::string command = test::read_file("/proc/self/cmdline");
+  command.pop_back();
+  std::replace(command.begin(), command.end(), '\0', ' ');
+  return command;
+}
+
 #define NEEDS_USER_NAMESPACES SKIP_UNLESS(test::user_namespaces(), "no user namespaces")
 
 }  // namespace
@@ -106,7 +114,7 @@ TEST_CASE("processes are counted in the namespaces that they share, and the one 
     CHECK(info.first_pid == child.pid());
     CHECK(info.uid == ::geteuid());
     CHECK(info.command == entry(listing, there[user]).command);
-    CHECK(test::contains(info.command, "list_test"));
+    CHECK(info.command == own_command());
     CHECK(info.owner == (type == user ? namespaces_of(::getpid())[user] : there[user]));
     CHECK(info.threads + info.descriptors + info.children_links + info.mounts.size() == 0);
   }
@@ -230,14 +238,13 @@ TEST_CASE("a namespace is listed that only a bind mount holds, also one in anoth
   };
   int const status = test::privileged_expectations([&] {
     NamespaceId const id = bind();
+    ChildProcess const same_again{{.unshare = mnt}, [] { ::pause(); }};
     for (CloneFlags const types : {CloneFlags::all(), CloneFlags{uts}}) {
       NamespaceInfo const info = bound(list_namespaces(types));
       EXPECT(info.id == id && info.id.id == id.id);
       EXPECT(info.processes + info.threads + info.descriptors == 0);
       EXPECT(info.owner == Namespace::current(user).id());
     }
-    EXPECT(::umount2(path.c_str(), MNT_DETACH) == 0);
-    EXPECT(!is_listed(list_namespaces(), id) || id.id == 0);
   });
   CHECK(status == 0);
   NEEDS_USER_NAMESPACES;
@@ -456,13 +463,13 @@ TEST_CASE("a /proc of another pid namespace is refused, for its numbers are not 
 TEST_CASE("of many processes none is counted twice or left out, with a second thread and without") {
   NEEDS_USER_NAMESPACES;
   std::vector<ChildProcess<void()>> crowds;
-  for (int const processes : {70, 80, 90}) crowds.push_back(crowd(user | uts, processes));
+  for (int processes = 10; processes < 22; ++processes) crowds.push_back(crowd(user | uts, processes));
   auto const as_made = [&] {
     NamespaceListing const listing = list_namespaces();
     for (std::size_t i = 0; i < crowds.size(); ++i)
       for (NamespaceType const type : user | pid | uts) {
         NamespaceInfo const info = entry(listing, namespaces_of(crowds[i].pid())[type]);
-        if (!EXPECT(info.processes == 70 + 10 * i && info.first_pid == crowds[i].pid() && info.owner)) return false;
+        if (!EXPECT(info.processes == 10 + i && info.first_pid == crowds[i].pid() && info.owner)) return false;
       }
     return true;
   };
