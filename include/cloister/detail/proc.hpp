@@ -18,17 +18,21 @@ inline constexpr std::array<unsigned long, 8> pidfd_requests{
     kernel::pidfd_get_net_namespace,    kernel::pidfd_get_pid_namespace, kernel::pidfd_get_time_namespace,
     kernel::pidfd_get_user_namespace,   kernel::pidfd_get_uts_namespace};
 
-// The directory under /proc of the process, or thread, with that id in the caller's pid namespace; empty if there is no
-// /proc, or it is another pid namespace's: one that numbers the caller differently, or does not see it. What it calls
-// the caller itself is right in any.
-inline std::string name_in_proc(int pid) {
-  int const own = sys::getpid();
-  if (pid == own) return "self";
-  if (pid == sys::gettid()) return "thread-self";
+// Whether the numbers under /proc are the caller's pids: not if there is no /proc, or it is another pid namespace's: one
+// that numbers the caller differently, or does not see it.
+inline bool proc_is_own() {
   char text[16];
   long const size = sys::readlinkat(AT_FDCWD, "/proc/self", text, sizeof text - 1);
   text[size > 0 ? size : 0] = '\0';
-  return std::strtol(text, nullptr, 10) == own ? std::to_string(pid) : std::string{};
+  return std::strtol(text, nullptr, 10) == sys::getpid();
+}
+
+// The directory under /proc of the process, or thread, with that id in the caller's pid namespace; empty if that is not
+// what its numbers are. What it calls the caller itself is right in any.
+inline std::string name_in_proc(int pid) {
+  if (pid == sys::getpid()) return "self";
+  if (pid == sys::gettid()) return "thread-self";
+  return proc_is_own() ? std::to_string(pid) : std::string{};
 }
 
 // The number under /proc, whosever it is, of the process behind a pidfd: 0 if that /proc does not show it, -1 if it has

@@ -7,11 +7,15 @@
 
 namespace cloister::detail {
 
-// Calls `body`, which must not throw, on a thread of its own and returns when that has ended. It inherits the signal
-// mask, the namespaces and the privileges of the calling thread. Throws Error if there can be no thread.
-// pthread_create(3).
-template <class Body>
-void on_own_thread(Body& body) {
+struct Nothing {
+  void operator()() const noexcept {}
+};
+
+// Calls `body` on a thread of its own, `meanwhile` on this one, and returns when both have ended; neither may throw. The
+// thread inherits the signal mask, the namespaces and the privileges of the calling one. Throws Error if there can be
+// none, before anything is called. pthread_create(3).
+template <class Body, class Meanwhile = Nothing>
+void on_own_thread(Body& body, Meanwhile const& meanwhile = {}) {
   ::pthread_t thread;
   int const result = ::pthread_create(
       &thread, nullptr,
@@ -28,6 +32,7 @@ void on_own_thread(Body& body) {
   // Joining is a cancellation point: unwinding from here would leave `body` to the thread alone.
   int cancelable = 0;
   ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
+  meanwhile();
   ::pthread_join(thread, nullptr);
   ::pthread_setcancelstate(cancelable, nullptr);
 }
