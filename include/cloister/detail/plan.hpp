@@ -416,7 +416,7 @@ class Plan {
       return {capability, "CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed, and CAP_SYS_ADMIN also in the user namespace that owns the target"};
     Hint hint = refusal_hint(name_of(Step::join), error, type);
     // Their owner may be what the caller has a right to.
-    if (error == EPERM && type != NamespaceType::user && !joins(child, kernel::clone_newuser) && hint.remedy.empty())
+    if (hint.obstacle == capability && type != NamespaceType::user && !joins(child, kernel::clone_newuser))
       hint.remedy = "join the user namespace that owns it as well, if it is the caller's";
     return hint;
   }
