@@ -282,11 +282,12 @@ class DoctestReplay {
  public:
   void operator()(DoctestEvent const& event) {
     using Kind = DoctestEvent::Kind;
+    // Subcases that an exception leaves are left when it is known whether that leaves the body as well: then as doctest has it, by ours.
     if (event.kind == Kind::subcase_left && event.unwinding && left_unwinding_ < subcases_.size()) {
       ++left_unwinding_;
       return;
     }
-    leave_unwound();
+    if (event.kind != Kind::exception && event.kind != Kind::stopped) leave_unwound();
     switch (event.kind) {
       case Kind::assertion: in_contexts(event.contexts, 0, [&] { assertion(event); }); break;
       case Kind::message: in_contexts(event.contexts, 0, [&] { message(event); }); break;
@@ -304,7 +305,7 @@ class DoctestReplay {
     if (!event.file.empty()) last_ = join({event.file, ":", std::to_string(event.line)});
   }
 
-  // After the body's end: throws what left it. Subcases that it left by that are left by it here.
+  // After the body's end: throws what left it.
   void end(TestEnding const& ending) {
     if (ending.kind == TestEnding::Kind::completed && exception_) {
       std::vector<std::string> contexts(exception_->contexts.rbegin(), exception_->contexts.rend());
