@@ -25,9 +25,20 @@ inline void forget_coverage() noexcept {
   if (__llvm_profile_reset_counters != nullptr) __llvm_profile_reset_counters();
 }
 
+// A weak symbol does not ask a static library for what it names. g++ does, in a program that it counts for gcov, by a call of execv(3),
+// before which the counts have to be saved.
+inline void ask_for_gcov() noexcept {
+#if defined(__GNUC__) && !defined(__clang__)
+  static bool const volatile asked = false;
+  char* const nothing[] = {nullptr};
+  if (asked) (void)__builtin_execv("", nothing);
+#endif
+}
+
 // Before the child ends. gcov adds its counts to those in its files, with a message where it cannot. clang's would be overwritten by the
 // parent's: they are returned, and the parent adds them to its own.
 inline std::string save_coverage() {
+  ask_for_gcov();
   if (__gcov_dump != nullptr) __gcov_dump();
   std::string counts;
   if (__llvm_profile_get_size_for_buffer == nullptr || __llvm_profile_write_buffer == nullptr || __llvm_profile_merge_from_buffer == nullptr)
