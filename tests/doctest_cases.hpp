@@ -2,10 +2,13 @@
 // runs them as a program of their own and compares what doctest says of the two.
 #pragma once
 
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cloister/cloister.hpp>
 #include <cloister/doctest.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -176,18 +179,29 @@ inline void many() {
   for (int i = 0; i < 20000; ++i) CHECK(i != 12345);
 }
 inline void large() {
-  std::string const text(3'000'000, 'x');
+  std::string const text(1'000'000, 'x');
   CHECK(text == "y");
 }
 
+// A listener of the user's own, which writes where doctest has no hand in.
+class Witness : public cloister::detail::DoctestReporter {
+ public:
+  explicit Witness(doctest::ContextOptions const&) {}
+  void log_assert(doctest::AssertData const& data) override {
+    if (data.m_failed && std::getenv("CASES_WITNESS") != nullptr) ::dprintf(2, "witness: %s\n", data.m_expr);
+  }
+};
+REGISTER_LISTENER("witness", 1, Witness);
+
 }  // namespace cases
 
-#define CASES_BOTH(name, body)                                                       \
-  TEST_SUITE("in place" * doctest::skip()) {                                         \
-    TEST_CASE(name ", in place") { body(); }                                         \
-  }                                                                                  \
-  TEST_SUITE("isolated" * doctest::skip()) {                                         \
-    ISOLATED_TEST_CASE(name ", isolated") { body(); }                                \
+// Not run unless asked for. The two are on one line, so that what is said of them differs by their names alone.
+#define CASES_BOTH(name, body)                                         \
+  TEST_SUITE("in place" * doctest::skip()) {                           \
+    TEST_CASE(name ", in place") { body(); }                           \
+  }                                                                    \
+  TEST_SUITE("isolated" * doctest::skip()) {                           \
+    ISOLATED_TEST_CASE(name ", isolated") { body(); }                  \
   }
 
 CASES_BOTH("all pass", cases::all_pass)
@@ -208,4 +222,151 @@ CASES_BOTH("many", cases::many)
 CASES_BOTH("large", cases::large)
 #ifdef DOCTEST_GENERATE
 CASES_BOTH("generators", cases::generators)
+#endif
+
+// --- bodies that end otherwise than they should
+
+namespace cases {
+
+using namespace cloister::flags;
+using cloister::isolated;
+
+TEST_SUITE("endings" * doctest::skip()) {
+  ISOLATED_TEST_CASE("crash") {
+    CHECK(1 == 1);
+    CHECK(1 == 2);
+    ::raise(SIGSEGV);
+  }
+  ISOLATED_TEST_CASE("abort as PID 1", .unshare = user | pid) { std::abort(); }
+  ISOLATED_TEST_CASE("exit") { std::exit(0); }
+  ISOLATED_TEST_CASE("_exit") { ::_exit(3); }
+  ISOLATED_TEST_CASE("pthread_exit") { ::pthread_exit(nullptr); }
+  ISOLATED_TEST_CASE("decorated" * doctest::timeout(0.2)) {
+    CHECK(1 == 3);
+    for (;;) ::pause();
+  }
+  TEST_CASE("limited") {
+    isolated({.init = cloister::Init::none}, [] { for (;;) ::pause(); }, {.timeout = std::chrono::milliseconds(200)});
+    CHECK(false);  // not reached
+  }
+  ISOLATED_TEST_CASE("for ever" * doctest::timeout(0.5)) {
+    for (;;) CHECK(1 == 1);
+  }
+  ISOLATED_TEST_CASE("a contradiction", .hostname = "x") { CHECK(false); }
+  ISOLATED_TEST_CASE("no such file", .unshare = user | mnt, .mounts = {cloister::Mount::bind("/no/such/file", "/tmp")}) {
+    CHECK(false);
+  }
+  ISOLATED_TEST_CASE("a subcase of a file that knows nothing of us") {
+    doctest::detail::Subcase const unannounced{"unannounced", "elsewhere.cpp", 7};
+    CHECK(false);
+  }
+}
+
+// --- bodies in all sorts of circumstances; each fails once, in the line that says so
+
+TEST_SUITE("circumstances" * doctest::skip()) {
+  ISOLATED_TEST_CASE("closes every descriptor") {
+    for (int fd = 0; fd < 1024; ++fd) ::close(fd);
+    CHECK(std::string("without descriptors") == "");
+  }
+  ISOLATED_TEST_CASE("without inherited descriptors", .descriptors = cloister::Descriptors::none()) {
+    CHECK(std::string("none inherited") == "");
+  }
+  ISOLATED_TEST_CASE("asserts in a process of its own") {
+    if (pid_t const forked = ::fork(); forked == 0) {
+      CHECK(std::string("in a fork") == "");
+      ::_exit(0);
+    } else {
+      ::waitpid(forked, nullptr, 0);
+    }
+    CHECK(true);
+  }
+  ISOLATED_TEST_CASE("a process of its own returns as well") {
+    if (::fork() == 0) {
+      CHECK(std::string("in a fork that returns") == "");
+    } else {
+      ::wait(nullptr);
+    }
+    CHECK(true);
+  }
+  ISOLATED_TEST_CASE("kills one that asserts") {
+    int const forked = ::fork();
+    if (forked == 0)
+      for (;;) CHECK(true);
+    ::usleep(1000);
+    ::kill(forked, SIGKILL);
+    ::waitpid(forked, nullptr, 0);
+    CHECK(std::string("after a killed one") == "");
+  }
+  ISOLATED_TEST_CASE("isolates further", .unshare = user | uts, .hostname = "outer") {
+    INFO("around");
+    isolated({.unshare = uts, .hostname = "inner"}, [] {
+      INFO("within");
+      CHECK(cloister::hostname() + " further" == "");
+    });
+    CHECK(cloister::hostname() == "outer");
+  }
+  TEST_CASE("after a subcase") {
+    SUBCASE("before") { CHECK(true); }
+    isolated({}, [] {
+      SUBCASE("in the body") { CHECK(std::string("in a subcase of the body") == ""); }
+    });
+  }
+  TEST_CASE("within subcases and contexts" * doctest::expected_failures(2)) {
+    INFO("of the case");
+    int runs = 0;
+    SUBCASE("one") { runs = 1; }
+    SUBCASE("two") { runs = 2; }
+    isolated({}, [&] { CHECK(std::string("run ") + std::to_string(runs) == ""); });
+  }
+  TEST_CASE("untrusted") {
+    isolated(cloister::Isolation::untrusted(), [] { CHECK(std::string("untrusted") == ""); });
+  }
+}
+
+// --- what copies of a program would be in each other's way with
+
+TEST_SUITE("worlds" * doctest::skip()) {
+  ISOLATED_TEST_CASE("everything at once", .unshare = user | pid | net | mnt | uts | ipc, .ids = cloister::IdMap::root(),
+                     .mounts = {cloister::Mount::tmpfs("/tmp", 1 << 20)}) {
+    CHECK(::getpid() == 1);
+    CHECK(::geteuid() == 0);
+    int const listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(80);
+    REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    cloister::set_hostname("mine");
+    CHECK(cloister::hostname() == "mine");
+    std::FILE* const file = std::fopen("/tmp/mine", "wxe");
+    REQUIRE(file != nullptr);
+    std::fclose(file);
+  }
+  TEST_CASE("in part") {
+    CHECK(true);
+    if (!isolated({.unshare = user | uts, .hostname = "part"}, [] { CHECK(cloister::hostname() == "part"); })) return;
+    CHECK(true);
+  }
+  TEST_CASE("not at all") { CHECK(true); }
+}
+
+}  // namespace cases
+
+#if defined(__SANITIZE_ADDRESS__)
+#define CASES_LEAKS_ARE_SEEN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CASES_LEAKS_ARE_SEEN
+#endif
+#endif
+#ifdef CASES_LEAKS_ARE_SEEN
+TEST_SUITE("leaks" * doctest::skip()) {
+  using namespace cloister::flags;
+  ISOLATED_TEST_CASE("leaks", .unshare = user | pid) {
+    int** volatile lost = new int*(new int[25]);
+    delete lost;
+    CHECK(true);
+  }
+  ISOLATED_TEST_CASE("does not leak", .unshare = user | pid) { CHECK(true); }
+}
 #endif

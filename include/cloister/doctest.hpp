@@ -124,16 +124,22 @@ class DoctestListener : public DoctestReporter {
     return *current_;
   }
 
+  // Before a child is started: what the child needs to know, looked up here, because memory and functions that are first used in a fresh
+  // copy of the host cost most.
+  void prepare() {
+    reporters_ = find_reporters(this);
+    active_contexts_ = get_num_active_contexts();
+    stringified_contexts_ = get_num_stringified_contexts();
+  }
+
   // --- in a child
 
   void begin(OutcomeRecorder<DoctestEvent> const& recorder) {
     recorder_ = &recorder;
-    DoctestReporters const reporters = find_reporters(this);
-    static DoctestReporter mute;
-    for (doctest::IReporter** each = reporters.first; each != reporters.last; ++each)
-      if (*each != this) *each = &mute;
-    inherited_contexts_ = get_num_active_contexts();
-    inherited_strings_ = get_num_stringified_contexts();
+    inherited_contexts_ = active_contexts_;
+    inherited_strings_ = stringified_contexts_;
+    for (doctest::IReporter** each = reporters_.first; each != reporters_.last; ++each)
+      if (*each != this) *each = &mute_;
   }
   bool in_body() const noexcept { return recorder_ != nullptr; }
   void tell(DoctestEvent const& event) const { recorder_->record(event); }
@@ -259,6 +265,9 @@ class DoctestListener : public DoctestReporter {
   static inline DoctestListener* current_ = nullptr;
   doctest::ContextOptions const& options_;
   DoctestListener* outer_;
+  DoctestReporters reporters_;
+  int active_contexts_ = 0, stringified_contexts_ = 0;
+  DoctestReporter mute_;
   OutcomeRecorder<DoctestEvent> const* recorder_ = nullptr;
   Meeting* meeting_ = nullptr;
   // Of this thread: those around the call of isolated(), which are the parent's.
@@ -286,8 +295,8 @@ class DoctestReplay {
     }
     if (event.kind != Kind::exception && event.kind != Kind::stopped) leave_unwound();
     switch (event.kind) {
-      case Kind::assertion: in_contexts(event.contexts, 0, [&] { assertion(event); }); break;
-      case Kind::message: in_contexts(event.contexts, 0, [&] { message(event); }); break;
+      case Kind::assertion: assertion(event); break;
+      case Kind::message: message(event); break;
       case Kind::subcase_entered:
       case Kind::subcase_passed_by: subcase(event, event.kind == Kind::subcase_entered); break;
       case Kind::subcase_left: leave(); break;
@@ -305,8 +314,10 @@ class DoctestReplay {
   // After the body's end: throws what left it.
   void end(TestEnding const& ending) {
     if (ending.kind == TestEnding::Kind::completed && exception_) {
-      std::vector<std::string> contexts(exception_->contexts.rbegin(), exception_->contexts.rend());
-      in_contexts(contexts, 0, [&] { throw DoctestBodyFailed{exception_->text}; });
+      // As they were left: the innermost first.
+      std::vector<std::string> const texts(exception_->contexts.rbegin(), exception_->contexts.rend());
+      Contexts const contexts{texts};
+      throw DoctestBodyFailed{exception_->text};
     }
     if (ending.kind == TestEnding::Kind::completed && stopped_) doctest::detail::throwException();
     leave_all();
@@ -319,15 +330,28 @@ class DoctestReplay {
   ~DoctestReplay() { leave_all(); }
 
  private:
-  // Within the INFO and CAPTURE that were active where it happened.
-  template <class Call>
-  static void in_contexts(std::vector<std::string> const& texts, std::size_t done, Call const& call) {
-    if (done == texts.size()) return call();
-    auto const context = doctest::detail::MakeContextScope([&](std::ostream* to) { *to << texts[done]; });
-    in_contexts(texts, done + 1, call);
-  }
+  // The INFO and CAPTURE that were active where it happened, the outermost first.
+  class Contexts {
+   public:
+    explicit Contexts(std::vector<std::string> const& texts) {
+      for (std::string const& text : texts) scopes_.push_back(std::make_unique<Scope>(Text{&text}));
+    }
+    Contexts(Contexts const&) = delete;
+    ~Contexts() {
+      while (!scopes_.empty()) scopes_.pop_back();
+    }
+
+   private:
+    struct Text {
+      std::string const* text;
+      void operator()(std::ostream* to) const { *to << *text; }
+    };
+    using Scope = doctest::detail::ContextScope<Text>;
+    std::vector<std::unique_ptr<Scope>> scopes_;
+  };
 
   static void assertion(DoctestEvent const& event) {
+    Contexts const contexts{event.contexts};
     auto const type = static_cast<doctest::assertType::Enum>(event.type);
     // Without the quotes that log() puts around it.
     std::string exception = event.exception;
@@ -349,6 +373,7 @@ class DoctestReplay {
       log(expected);
   }
   static void message(DoctestEvent const& event) {
+    Contexts const contexts{event.contexts};
     doctest::detail::MessageBuilder message(event.file.c_str(), event.line, static_cast<doctest::assertType::Enum>(event.type));
     *message.m_stream << event.text;
     (void)message.log();
@@ -424,7 +449,7 @@ template <detail::Callable F>
 bool isolated(Isolation const& isolation, F&& body, CallOptions const& options = {}, char const* file = __builtin_FILE(),
               int line = __builtin_LINE()) {
   detail::DoctestListener& listener = detail::DoctestListener::current();
-  (void)detail::find_reporters(&listener);
+  listener.prepare();
   detail::DoctestReplay replay;
   TestEnding const ending = run_test<detail::DoctestEvent>(
       isolation, [&](auto const& recorder) { detail::run_doctest_body(listener, recorder, body); }, std::ref(replay), listener.limited(options));

@@ -31,6 +31,9 @@ class OutcomeStream {
     ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
     ::pthread_mutex_init(&shared_->writers, &attributes);
     ::pthread_mutexattr_destroy(&attributes);
+    // The dynamic linker binds a function at its first call, which in a fresh copy of the host costs most.
+    lock();
+    ::pthread_mutex_unlock(&shared_->writers);
   }
   ~OutcomeStream() { sys::munmap(shared_, sizeof(Shared)); }
   OutcomeStream(OutcomeStream const&) = delete;
