@@ -128,6 +128,7 @@ class DoctestListener : public DoctestReporter {
   // copy of the host cost most.
   void prepare() {
     reporters_ = find_reporters(this);
+    if (!in_body()) all_reporters_.assign(reporters_.first, reporters_.last);
     active_contexts_ = get_num_active_contexts();
     stringified_contexts_ = get_num_stringified_contexts();
   }
@@ -266,6 +267,7 @@ class DoctestListener : public DoctestReporter {
   doctest::ContextOptions const& options_;
   DoctestListener* outer_;
   DoctestReporters reporters_;
+  std::vector<doctest::IReporter*> all_reporters_;  // or they would be leaks in the child
   int active_contexts_ = 0, stringified_contexts_ = 0;
   DoctestReporter mute_;
   OutcomeRecorder<DoctestEvent> const* recorder_ = nullptr;

@@ -21,7 +21,7 @@ namespace cloister::detail {
 class OutcomeStream {
  public:
   // Throws Error where there is no memory for it.
-  OutcomeStream() {
+  explicit OutcomeStream(std::chrono::nanoseconds patience = std::chrono::minutes{1}) : patience_(patience) {
     void* const memory = sys::mmap_shared(sizeof(Shared));
     if (memory == nullptr) throw Error(ENOMEM, "mmap", "what a test's child says");
     shared_ = new (memory) Shared;
@@ -42,14 +42,18 @@ class OutcomeStream {
 
   enum class Until : bool { written, taken };
 
-  // Puts a frame behind those before it; waits for room where there is none, and with Until::taken until the parent has done with
-  // it. Not for ever: a parent that takes nothing for a minute is not there any more, and then all further frames are lost.
+  // Puts a frame behind those before it, as a whole where there is room; waits for room where there is none, and with Until::taken until
+  // the parent has done with it. Not for ever: a parent that takes nothing for a minute is not there any more, and then all further
+  // frames are lost.
   void put(std::string_view frame, Until until) noexcept {
-    std::uint64_t const size = frame.size();
+    std::uint64_t const size = frame.size() + 1;
     lock();
-    std::uint32_t const end = shared_->written.load(std::memory_order_relaxed) + static_cast<std::uint32_t>(sizeof size + size);
+    std::uint32_t at = shared_->written.load(std::memory_order_relaxed);
+    std::uint32_t const end = at + static_cast<std::uint32_t>(sizeof size + size);
+    shared_->frame_begin = at;
     shared_->frame_end = end;
-    bool const written = write(reinterpret_cast<char const*>(&size), sizeof size) && write(frame.data(), frame.size());
+    bool const written = write(at, &size, sizeof size) && write(at, frame.data(), frame.size()) && write(at, &whole, 1);
+    if (written) shared_->written.store(at, std::memory_order_release);
     ::pthread_mutex_unlock(&shared_->writers);
     if (!written || until == Until::written) return;
     wait_for_parent([&] { return static_cast<std::int32_t>(shared_->taken.load(std::memory_order_acquire) - end) >= 0; });
@@ -72,9 +76,11 @@ class OutcomeStream {
     for (std::uint64_t length; partial_.size() - done >= sizeof length;) {
       std::memcpy(&length, partial_.data() + done, sizeof length);
       if (length > largest_result) Decoder::malformed("it is too large");
+      if (length == 0) Decoder::malformed("it is empty");
       if (partial_.size() - done - sizeof length < length) break;
-      with(std::string_view{partial_}.substr(done + sizeof length, static_cast<std::size_t>(length)));
-      done += sizeof length + static_cast<std::size_t>(length);
+      std::string_view const frame = std::string_view{partial_}.substr(done + sizeof length, static_cast<std::size_t>(length));
+      done += sizeof length + frame.size();
+      if (frame.back() == whole) with(frame.substr(0, frame.size() - 1));
     }
     partial_.erase(0, done);
     shared_->taken.store(to, std::memory_order_release);
@@ -91,7 +97,7 @@ class OutcomeStream {
     ::pthread_mutex_t writers;
     // Bytes since the beginning, of which the lower 32 bits say enough.
     std::atomic<std::uint32_t> written{0}, taken{0};
-    std::uint32_t frame_end = 0;  // where the last frame ends, or will end
+    std::uint32_t frame_begin = 0, frame_end = 0;  // of the last, or the one that is being written
     std::atomic<int> takes{0};  // a writer waits for it to change
     std::atomic<bool> lost{false};
     char bytes[capacity];
@@ -100,24 +106,31 @@ class OutcomeStream {
 
   int const* takes() const noexcept { return reinterpret_cast<int const*>(&shared_->takes); }
 
-  // A process that was killed while it wrote, as a PID 1 takes all others with it, leaves a frame half written: the rest is filled up.
+  // A process that was killed while it wrote leaves a frame that is not whole: what has been seen of it is filled up.
   void lock() noexcept {
     if (::pthread_mutex_lock(&shared_->writers) != EOWNERDEAD) return;
     ::pthread_mutex_consistent(&shared_->writers);
+    std::uint32_t at = shared_->written.load(std::memory_order_relaxed);
+    if (at == shared_->frame_begin) return;
     char const nothing[256] = {};
-    for (std::uint32_t left; (left = shared_->frame_end - shared_->written.load(std::memory_order_relaxed)) > 0;)
-      if (!write(nothing, std::min<std::size_t>(sizeof nothing, left))) return;
+    while (at != shared_->frame_end && write(at, nothing, std::min<std::size_t>(sizeof nothing, shared_->frame_end - at))) {
+    }
+    shared_->written.store(at, std::memory_order_release);
   }
 
-  bool write(char const* from, std::size_t size) noexcept {
+  // From `at` on, which moves. The parent sees it when it is told, or has to make room.
+  bool write(std::uint32_t& at, void const* bytes, std::size_t size) noexcept {
+    auto const* from = static_cast<char const*>(bytes);
+    auto const room = [&] { return capacity - (at - shared_->taken.load(std::memory_order_acquire)); };
     while (size > 0) {
       if (lost()) return false;
-      std::uint32_t const at = shared_->written.load(std::memory_order_relaxed);
-      auto const room = [&] { return capacity - (at - shared_->taken.load(std::memory_order_acquire)); };
-      if (room() == 0 && !wait_for_parent([&] { return room() > 0; })) return false;
+      if (room() == 0) {
+        shared_->written.store(at, std::memory_order_release);
+        if (!wait_for_parent([&] { return room() > 0; })) return false;
+      }
       std::size_t const part = std::min<std::size_t>({size, room(), capacity - at % capacity});
       std::memcpy(shared_->bytes + at % capacity, from, part);
-      shared_->written.store(at + static_cast<std::uint32_t>(part), std::memory_order_release);
+      at += static_cast<std::uint32_t>(part);
       from += part;
       size -= part;
     }
@@ -126,22 +139,24 @@ class OutcomeStream {
 
   template <class Condition>
   bool wait_for_parent(Condition&& met) noexcept {
-    constexpr std::chrono::minutes patience{1};
     ::timespec const second{1, 0};
     int seen = shared_->takes.load(std::memory_order_acquire);
-    for (Deadline deadline{patience}; !deadline.passed();) {
+    for (Deadline deadline{patience_};;) {
       if (met()) return true;
       if (lost()) return false;
+      if (deadline.passed()) break;
       (void)sys::futex_wait(takes(), seen, &second);
       if (int const now = shared_->takes.load(std::memory_order_acquire); now != seen) {
         seen = now;
-        deadline = Deadline{patience};
+        deadline = Deadline{patience_};
       }
     }
     shared_->lost.store(true, std::memory_order_relaxed);
     return false;
   }
 
+  static constexpr char whole = 1;  // the last byte of a frame
+  std::chrono::nanoseconds patience_;
   Shared* shared_;
   std::string partial_;
 };
