@@ -22,17 +22,17 @@ void isolate(cloister::Isolation const& isolation) {
 }  // namespace
 
 TEST_CASE("figures") {
-  // Only then the body has something to be slowed down by: the pages and locks of a doctest run are there in both.
   struct Row {
     char const* name;
     cloister::CloneFlags types;
   };
-  constexpr Row rows[] = {{"user", ns::user}, {"user, pid", ns::user | ns::pid}, {"user, pid, uts, ipc, mnt", ns::user | ns::pid | ns::uts | ns::ipc | ns::mnt}};
+  constexpr Row rows[] = {{"user", ns::user},
+                          {"user, pid", ns::user | ns::pid},
+                          {"user, pid, uts, ipc, mnt", ns::user | ns::pid | ns::uts | ns::ipc | ns::mnt}};
   fmt::print("{:<28}{:>12}{:>12}{:>8}\n", "median of 300, us", "ChildProcess", "isolated", "ratio");
   for (Row const& row : rows) {
     cloister::Isolation const isolation{.unshare = row.types};
-    auto const [floor, ours] = medians(
-        300, [&] { start(isolation); }, [&] { isolate(isolation); });
+    auto const [floor, ours] = medians(300, [&] { start(isolation); }, [&] { isolate(isolation); });
     fmt::print("{:<28}{:>12.0f}{:>12.0f}{:>8.2f}\n", row.name, floor, ours, ours / floor);
   }
   cloister::Isolation const isolation{.unshare = rows[2].types};
