@@ -1,5 +1,6 @@
 #include <cloister/probe.hpp>
 
+#include "caught.hpp"
 #include "doctest_cases.hpp"
 #include "support.hpp"
 
@@ -19,7 +20,6 @@ std::size_t occurrences(std::string_view text, std::string_view of) {
   for (std::size_t at = 0; (at = text.find(of, at)) != text.npos; at += of.size()) ++count;
   return count;
 }
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 // As doctest pads them.
 std::string without_padding(std::string text) {
   while (contains(text, "  ")) text = replaced(text, "  ", " ");
