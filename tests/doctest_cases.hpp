@@ -1,5 +1,5 @@
-// Bodies of test cases, most of which fail as they should: each once in place, as doctest has it, and once in a child. doctest_test.cpp
-// runs them as a program of their own and compares what doctest says of the two.
+// Bodies of test cases, most of which fail as they should: each once in place, as doctest has it, and once in a child.
+// doctest_test.cpp runs them as a program of their own and compares what doctest says of the two.
 #pragma once
 
 #include <netinet/in.h>
@@ -23,7 +23,9 @@ namespace cases {
 struct Untold {
   int value;
 };
-REGISTER_EXCEPTION_TRANSLATOR(Untold const& untold) { return doctest::String("translated ") + doctest::toString(untold.value); }
+REGISTER_EXCEPTION_TRANSLATOR(Untold const& untold) {
+  return doctest::String("translated ") + doctest::toString(untold.value);
+}
 
 [[noreturn]] inline int throws(char const* text) { throw std::runtime_error(text); }
 
@@ -196,12 +198,12 @@ REGISTER_LISTENER("witness", 1, Witness);
 }  // namespace cases
 
 // Not run unless asked for. The two are on one line, so that what is said of them differs by their names alone.
-#define CASES_BOTH(name, body)                                         \
-  TEST_SUITE("in place" * doctest::skip()) {                           \
-    TEST_CASE(name ", in place") { body(); }                           \
-  }                                                                    \
-  TEST_SUITE("isolated" * doctest::skip()) {                           \
-    ISOLATED_TEST_CASE(name ", isolated") { body(); }                  \
+#define CASES_BOTH(name, body)                        \
+  TEST_SUITE("in place" * doctest::skip()) {          \
+    TEST_CASE(name ", in place") { body(); }          \
+  }                                                   \
+  TEST_SUITE("isolated" * doctest::skip()) {          \
+    ISOLATED_TEST_CASE(name ", isolated") { body(); } \
   }
 
 CASES_BOTH("all pass", cases::all_pass)
@@ -246,14 +248,19 @@ TEST_SUITE("endings" * doctest::skip()) {
     for (;;) ::pause();
   }
   TEST_CASE("limited") {
-    isolated({.init = cloister::Init::none}, [] { for (;;) ::pause(); }, {.timeout = std::chrono::milliseconds(200)});
+    isolated({.init = cloister::Init::none},
+             [] {
+               for (;;) ::pause();
+             },
+             {.timeout = std::chrono::milliseconds(200)});
     CHECK(false);  // not reached
   }
   ISOLATED_TEST_CASE("for ever" * doctest::timeout(0.5)) {
     for (;;) CHECK(1 == 1);
   }
   ISOLATED_TEST_CASE("a contradiction", .hostname = "x") { CHECK(false); }
-  ISOLATED_TEST_CASE("no such file", .unshare = user | mnt, .mounts = {cloister::Mount::bind("/no/such/file", "/tmp")}) {
+  ISOLATED_TEST_CASE("no such file", .unshare = user | mnt,
+                     .mounts = {cloister::Mount::bind("/no/such/file", "/tmp")}) {
     CHECK(false);
   }
   ISOLATED_TEST_CASE("a subcase of a file that knows nothing of us") {
@@ -327,8 +334,8 @@ TEST_SUITE("circumstances" * doctest::skip()) {
 // --- what copies of a program would be in each other's way with
 
 TEST_SUITE("worlds" * doctest::skip()) {
-  ISOLATED_TEST_CASE("everything at once", .unshare = user | pid | net | mnt | uts | ipc, .ids = cloister::IdMap::root(),
-                     .mounts = {cloister::Mount::tmpfs("/tmp", 1 << 20)}) {
+  ISOLATED_TEST_CASE("everything at once", .unshare = user | pid | net | mnt | uts | ipc,
+                     .ids = cloister::IdMap::root(), .mounts = {cloister::Mount::tmpfs("/tmp", 1 << 20)}) {
     CHECK(::getpid() == 1);
     CHECK(::geteuid() == 0);
     int const listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -366,6 +373,11 @@ TEST_SUITE("leaks" * doctest::skip()) {
     int** volatile lost = new int*(new int[25]);
     delete lost;
     CHECK(true);
+  }
+  ISOLATED_TEST_CASE("leaks and throws") {
+    int** volatile lost = new int*(new int[25]);
+    delete lost;
+    (void)cases::throws("with a leak");
   }
   ISOLATED_TEST_CASE("does not leak", .unshare = user | pid) { CHECK(true); }
 }

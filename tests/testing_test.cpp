@@ -3,7 +3,8 @@
 #include "kinds.hpp"
 #include "support.hpp"
 
-using cloister::CallOptions, cloister::Isolation, cloister::OutcomeRecorder, cloister::TestEnding, cloister::detail::OutcomeStream;
+using cloister::CallOptions, cloister::Isolation, cloister::OutcomeRecorder, cloister::TestEnding,
+    cloister::detail::OutcomeStream;
 using namespace std::chrono_literals;
 using namespace test;
 using End = TestEnding::Kind;
@@ -80,10 +81,13 @@ TEST_CASE("a flood of outcomes blocks nobody and needs little memory") {
 
 TEST_CASE("how a body ended otherwise is told in a sentence") {
   auto const said = [](auto body, CallOptions const& options = {}) {
-    Ran const ran = run({}, [&](Recorder const& recorder) {
-      recorder.record("before");
-      body();
-    }, options);
+    Ran const ran = run(
+        {},
+        [&](Recorder const& recorder) {
+          recorder.record("before");
+          body();
+        },
+        options);
     CHECK(ran.outcomes == Texts{"before"});
     CHECK(ran.ending.kind == End::failed);
     return ran.ending.text;
@@ -92,7 +96,11 @@ TEST_CASE("how a body ended otherwise is told in a sentence") {
   CHECK(said([] { throw 42; }) == "the body threw int");
   CHECK(said([] { ::_exit(0); }) == "the child exited with status 0 before the body was done");
   CHECK(said([] { ::raise(SIGKILL); }) == "the child ended by signal 9 (SIGKILL) before the body was done");
-  CHECK(said([] { for (;;) ::pause(); }, {.timeout = 100ms}) == "the body timed out and was killed");
+  CHECK(said(
+            [] {
+              for (;;) ::pause();
+            },
+            {.timeout = 100ms}) == "the body timed out and was killed");
 }
 
 TEST_CASE("what reports may throw: the child does not outlive it") {
@@ -115,7 +123,8 @@ TEST_CASE("a process of the body that is killed while it speaks leaves the other
   OutcomeStream stream;
   int const talker = ::fork();
   if (talker == 0)
-    for (;;) stream.put(std::string(1'000'000, 'z'), Until::written);  // more than there is room for: it waits in the middle
+    for (;;)
+      stream.put(std::string(1'000'000, 'z'), Until::written);  // more than there is room for: it waits in the middle
   Texts taken;
   auto const take = [&] { return stream.take([&](std::string_view frame) { taken.emplace_back(frame); }); };
   REQUIRE(wait_until(take));

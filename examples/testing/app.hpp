@@ -1,5 +1,5 @@
-// A small daemon as somebody may have written it, without a thought of tests: it wants port 80, /etc, to be root or PID 1, the uptime of
-// the machine, and a network.
+// A small daemon as somebody may have written it, without a thought of tests: it wants port 80, /etc, to be root or PID
+// 1, the uptime of the machine, and a network.
 #pragma once
 
 #include <arpa/inet.h>
@@ -79,13 +79,15 @@ inline Socket connect_patiently(std::uint16_t port, int attempts, std::chrono::m
   for (int left = attempts;; --left, pause *= 2) {
     Socket socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (::connect(socket.fd(), reinterpret_cast<sockaddr const*>(&address), sizeof address) == 0) return socket;
-    if (left <= 1) throw std::system_error(errno, std::system_category(), "no answer after " + std::to_string(attempts) + " attempts");
+    if (left <= 1)
+      throw std::system_error(errno, std::system_category(),
+                              "no answer after " + std::to_string(attempts) + " attempts");
     std::this_thread::sleep_for(pause);
   }
 }
 
-// The first process of a container: waits for the main one and, as PID 1 must, for every orphan that ends meanwhile or after it. How many
-// others there were.
+// The first process of a container: waits for the main one and, as PID 1 must, for every orphan that ends meanwhile or
+// after it. How many others there were.
 inline int reap_until_all_have_ended(pid_t main_process) {
   int others = 0;
   for (;;) {

@@ -1,5 +1,6 @@
-// Tests of app.hpp for an ordinary user: each in a world that has what it wants, and nothing of the machine changes. They can run beside
-// copies of themselves. `CLOISTER_REQUIRE_ISOLATION=1` fails what could not be isolated instead of skipping it.
+// Tests of app.hpp for an ordinary user: each in a world that has what it wants, and nothing of the machine changes.
+// They can run beside copies of themselves. `CLOISTER_REQUIRE_ISOLATION=1` fails what could not be isolated instead of
+// skipping it.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "app.hpp"
 
@@ -40,7 +41,8 @@ ISOLATED_TEST_CASE("as PID 1 it reaps orphans" * doctest::timeout(10), .unshare 
 }
 
 // An /etc that exists only here, empty at first, and another one for each SUBCASE.
-ISOLATED_TEST_CASE("settings are read from /etc/app.conf", .unshare = user | mnt, .mounts = {Mount::tmpfs("/etc", 1 << 20)}) {
+ISOLATED_TEST_CASE("settings are read from /etc/app.conf", .unshare = user | mnt,
+                   .mounts = {Mount::tmpfs("/etc", 1 << 20)}) {
   SUBCASE("as they are written there") {
     std::ofstream{"/etc/app.conf"} << "port = 80\ngreeting = good day\n";
     auto const settings = app::load_settings();
@@ -56,7 +58,8 @@ TEST_CASE("the trial expires after thirty days") {
   clock_gettime(CLOCK_BOOTTIME, &up);
   std::chrono::seconds const so_far{up.tv_sec};
   auto const days_after_boot = [&](int days) {
-    return cloister::Isolation{.unshare = user | cloister::NamespaceType::time, .clock = {.boottime = 24h * days - so_far}};
+    return cloister::Isolation{.unshare = user | cloister::NamespaceType::time,
+                               .clock = {.boottime = 24h * days - so_far}};
   };
   cloister::isolated(days_after_boot(29), [] { CHECK(!app::trial_has_expired()); });
   cloister::isolated(days_after_boot(30), [] { CHECK(app::trial_has_expired()); });
@@ -73,8 +76,10 @@ ISOLATED_TEST_CASE("a user works at home", .unshare = user,
 }
 
 // The loopback interface is down, as on a machine that lost its network, and comes up while the code tries.
-ISOLATED_TEST_CASE("it is patient with a network that is down" * doctest::timeout(10), .unshare = user | net, .loopback = Loopback::down) {
-  CHECK_THROWS_WITH_AS(app::connect_patiently(80, 3, 1ms), "no answer after 3 attempts: Network is unreachable", std::system_error);
+ISOLATED_TEST_CASE("it is patient with a network that is down" * doctest::timeout(10), .unshare = user | net,
+                   .loopback = Loopback::down) {
+  CHECK_THROWS_WITH_AS(app::connect_patiently(80, 3, 1ms), "no answer after 3 attempts: Network is unreachable",
+                       std::system_error);
   app::Server const server;
   auto connected = std::async(std::launch::async, [] { return app::connect_patiently(80, 10, 1ms).fd() >= 0; });
   cloister::bring_up_loopback();

@@ -1,5 +1,6 @@
-// isolated() for Catch2 (seen to work with 2.13), as an example of an adapter to testing.hpp: in the child an IResultCapture in the place of
-// Catch2's records what is asserted; in the parent it happens again, through what Catch2's macros expand to.
+// isolated() for Catch2 (seen to work with 2.13), as an example of an adapter to testing.hpp: in the child an
+// IResultCapture in the place of Catch2's records what is asserted; in the parent it happens again, through what
+// Catch2's macros expand to.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -22,7 +23,8 @@ class Capture : public Catch::IResultCapture {
  public:
   explicit Capture(cloister::OutcomeRecorder<Assertion> const& recorder) : recorder_(recorder) {}
 
-  void handleExpr(Catch::AssertionInfo const& info, Catch::ITransientExpression const& expression, Catch::AssertionReaction& reaction) override {
+  void handleExpr(Catch::AssertionInfo const& info, Catch::ITransientExpression const& expression,
+                  Catch::AssertionReaction& reaction) override {
     bool const met = expression.getResult() != Catch::isFalseTest(info.resultDisposition);
     std::ostringstream text;
     expression.streamReconstructedExpression(text);
@@ -32,13 +34,16 @@ class Capture : public Catch::IResultCapture {
                      Catch::AssertionReaction& reaction) override {
     record(info, type, false, static_cast<std::string>(message), reaction);
   }
-  void handleUnexpectedExceptionNotThrown(Catch::AssertionInfo const& info, Catch::AssertionReaction& reaction) override {
+  void handleUnexpectedExceptionNotThrown(Catch::AssertionInfo const& info,
+                                          Catch::AssertionReaction& reaction) override {
     record(info, Catch::ResultWas::DidntThrowException, false, "no exception was thrown", reaction);
   }
-  void handleUnexpectedInflightException(Catch::AssertionInfo const& info, std::string const& message, Catch::AssertionReaction& reaction) override {
+  void handleUnexpectedInflightException(Catch::AssertionInfo const& info, std::string const& message,
+                                         Catch::AssertionReaction& reaction) override {
     record(info, Catch::ResultWas::ThrewException, false, message, reaction);
   }
-  void handleNonExpr(Catch::AssertionInfo const& info, Catch::ResultWas::OfType type, Catch::AssertionReaction& reaction) override {
+  void handleNonExpr(Catch::AssertionInfo const& info, Catch::ResultWas::OfType type,
+                     Catch::AssertionReaction& reaction) override {
     record(info, type, false, "", reaction);
   }
   void pushScopedMessage(Catch::MessageInfo const& message) override { infos_.push_back(message.message); }
@@ -55,14 +60,16 @@ class Capture : public Catch::IResultCapture {
   bool sectionStarted(Catch::SectionInfo const&, Catch::Counts&) override { refuse("SECTION"); }
   void sectionEnded(Catch::SectionEndInfo const&) override {}
   void sectionEndedEarly(Catch::SectionEndInfo const&) override {}
-  auto acquireGeneratorTracker(Catch::StringRef, Catch::SourceLineInfo const&) -> Catch::IGeneratorTracker& override { refuse("GENERATE"); }
+  auto acquireGeneratorTracker(Catch::StringRef, Catch::SourceLineInfo const&) -> Catch::IGeneratorTracker& override {
+    refuse("GENERATE");
+  }
 
  private:
   [[noreturn]] static void refuse(char const* what) {
     throw std::logic_error(std::string(what) + " goes around an isolated body, not into it");
   }
-  void record(Catch::AssertionInfo const& info, Catch::ResultWas::OfType type, bool is_expression, std::string const& text,
-              Catch::AssertionReaction& reaction) {
+  void record(Catch::AssertionInfo const& info, Catch::ResultWas::OfType type, bool is_expression,
+              std::string const& text, Catch::AssertionReaction& reaction) {
     passed_ = Catch::isOk(type) || Catch::shouldSuppressFailure(info.resultDisposition);
     Assertion const assertion{type,
                               info.resultDisposition,
@@ -94,7 +101,8 @@ inline void report(Assertion const& now) {
   Assertion const& assertion = all.emplace_back(now);
   Catch::SourceLineInfo const line{assertion.file.c_str(), static_cast<std::size_t>(assertion.line)};
   std::list<Catch::ScopedMessage> infos;
-  for (std::string const& text : assertion.infos) infos.emplace_back(Catch::MessageBuilder("INFO", line, Catch::ResultWas::Info) << text);
+  for (std::string const& text : assertion.infos)
+    infos.emplace_back(Catch::MessageBuilder("INFO", line, Catch::ResultWas::Info) << text);
   auto const type = static_cast<Catch::ResultWas::OfType>(assertion.type);
   auto const disposition = static_cast<Catch::ResultDisposition::Flags>(assertion.disposition);
   Catch::AssertionHandler handler(Catch::StringRef(assertion.macro), line, Catch::StringRef(assertion.expression),
@@ -124,7 +132,8 @@ void isolated(cloister::Isolation const& isolation, Body&& body, cloister::CallO
       },
       [&](Assertion const& assertion) {
         report(assertion);
-        required = Catch::isOk(static_cast<Catch::ResultWas::OfType>(assertion.type)) || Catch::shouldContinueOnFailure(assertion.disposition);
+        required = Catch::isOk(static_cast<Catch::ResultWas::OfType>(assertion.type)) ||
+                   Catch::shouldContinueOnFailure(assertion.disposition);
       },
       options);
   auto const say = [&](Catch::ResultWas::OfType type, char const* macro, std::string const& text) {

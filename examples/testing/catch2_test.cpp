@@ -20,7 +20,8 @@ TEST_CASE("as PID 1 it reaps orphans") {
 
 TEST_CASE("the state directory is whose it is") {
   SECTION("root's") {
-    isolated({.unshare = user, .ids = cloister::IdMap::root()}, [] { CHECK(app::state_directory() == "/var/lib/app"); });
+    isolated({.unshare = user, .ids = cloister::IdMap::root()},
+             [] { CHECK(app::state_directory() == "/var/lib/app"); });
   }
   SECTION("a user's") {
     isolated({.unshare = user, .ids = cloister::IdMap::ranges({{1000, ::geteuid()}}, {{1000, ::getegid()}})}, [] {

@@ -1,5 +1,6 @@
-// ISOLATED_TEST for GoogleTest (seen to work with 1.12), as an example of an adapter to testing.hpp: in the child a listener in the place of
-// the printers records what is asserted; in the parent it happens again, through what GoogleTest's macros expand to.
+// ISOLATED_TEST for GoogleTest (seen to work with 1.12), as an example of an adapter to testing.hpp: in the child a
+// listener in the place of the printers records what is asserted; in the parent it happens again, through what
+// GoogleTest's macros expand to.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,7 +22,8 @@ class Listener : public testing::EmptyTestEventListener {
  public:
   explicit Listener(cloister::OutcomeRecorder<Part> const& recorder) : recorder_(recorder) {}
   void OnTestPartResult(testing::TestPartResult const& result) override {
-    Part const part{result.type(), result.file_name() != nullptr ? result.file_name() : "", result.line_number(), result.message()};
+    Part const part{result.type(), result.file_name() != nullptr ? result.file_name() : "", result.line_number(),
+                    result.message()};
     result.failed() ? recorder_.record_and_wait(part) : recorder_.record(part);
   }
 
@@ -31,7 +33,8 @@ class Listener : public testing::EmptyTestEventListener {
 
 inline void report(Part const& part) {
   using Type = testing::TestPartResult::Type;
-  testing::internal::AssertHelper(static_cast<Type>(part.type), part.file.c_str(), part.line, part.message.c_str()) = testing::Message();
+  testing::internal::AssertHelper(static_cast<Type>(part.type), part.file.c_str(), part.line, part.message.c_str()) =
+      testing::Message();
 }
 
 // Runs the body of a test, or a part of it, in a world of its own.
@@ -56,7 +59,7 @@ void isolated(cloister::Isolation const& isolation, Body&& body, cloister::CallO
 }  // namespace gtest_isolated
 
 // ISOLATED_TEST(suite, name, fields of Isolation...)
-#define ISOLATED_TEST(suite, name, ...)                                                               \
-  static void suite##_##name##_isolated();                                                            \
+#define ISOLATED_TEST(suite, name, ...)                                                                        \
+  static void suite##_##name##_isolated();                                                                     \
   TEST(suite, name) { gtest_isolated::isolated(cloister::Isolation{__VA_ARGS__}, suite##_##name##_isolated); } \
   static void suite##_##name##_isolated()

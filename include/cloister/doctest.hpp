@@ -1,5 +1,6 @@
-// doctest cases whose bodies run in a world of their own, as PID 1, as root, with their own network, host name, files and clock, while
-// their assertions count as if they ran in place. Not part of cloister.hpp. Tested with doctest 2.4.9, 2.4.11 and 2.5.3.
+// doctest cases whose bodies run in a world of their own, as PID 1, as root, with their own network, host name, files
+// and clock, while their assertions count as if they ran in place. Not part of cloister.hpp. Tested with
+// doctest 2.4.9, 2.4.11 and 2.5.3.
 //
 //   ISOLATED_TEST_CASE("the daemon reaps" * doctest::timeout(5), .unshare = user | pid) { CHECK(getpid() == 1); }
 //
@@ -41,7 +42,7 @@ bool isolated(Isolation const&, F&&, CallOptions const& = {}) {
 #include "testing.hpp"
 
 #if DOCTEST_VERSION < 20409 || DOCTEST_VERSION >= 20600
-#error "cloister/doctest.hpp goes through what the macros of doctest 2.4.9 to 2.5 expand to: another doctest may have it otherwise"
+#error "cloister/doctest.hpp goes through what the macros of doctest 2.4.9 to 2.5 expand to"
 #endif
 
 namespace cloister {
@@ -49,7 +50,16 @@ namespace detail {
 
 // What a body says to its parent: an event of doctest's, with what the parent needs to have it happen again.
 struct DoctestEvent {
-  enum class Kind : std::uint8_t { assertion, message, subcase_entered, subcase_passed_by, subcase_left, generator, exception, stopped };
+  enum class Kind : std::uint8_t {
+    assertion,
+    message,
+    subcase_entered,
+    subcase_passed_by,
+    subcase_left,
+    generator,
+    exception,
+    stopped
+  };
   Kind kind;
   int type = 0;  // of assertion or message; of a generator how many values it has
   int line = 0;
@@ -58,8 +68,8 @@ struct DoctestEvent {
   std::vector<std::string> contexts{};
 };
 
-// An exception that left a body, or another way in which it failed: doctest says `text` of the case. Not an std::exception, so that
-// nothing between here and doctest takes it for one of its own.
+// An exception that left a body, or another way in which it failed: doctest says `text` of the case. Not an
+// std::exception, so that nothing between here and doctest takes it for one of its own.
 struct DoctestBodyFailed {
   std::string text;
 };
@@ -83,9 +93,9 @@ struct DoctestReporters {
   doctest::IReporter **first = nullptr, **last = nullptr;
 };
 
-// The reporters and listeners of the run, of which `ours` is one. doctest has no way to silence them; they are in a vector in an object
-// that it shows as its first part only, the options, unless it is implemented in the same file. The vector follows another, of nine
-// filters, and holds `ours`, which is proof enough.
+// The reporters and listeners of the run, of which `ours` is one. doctest has no way to silence them. They are in a
+// vector, in an object of which only the file that implements doctest sees more than the beginning, the options; the
+// vector follows another one, of nine filters, and holds `ours`, which is proof enough.
 inline DoctestReporters find_reporters(doctest::IReporter const* ours) {
   auto const* const state = reinterpret_cast<unsigned char const*>(doctest::getContextOptions());
   struct Bounds {
@@ -97,35 +107,41 @@ inline DoctestReporters find_reporters(doctest::IReporter const* ours) {
     std::memcpy(&bounds, state + offset, sizeof bounds);
     return bounds;
   };
-  constexpr std::size_t step = alignof(void*), filters = 9 * sizeof(std::vector<doctest::String>), far = 8192, near = 16 * step;
+  constexpr std::size_t step = alignof(void*), filters = 9 * sizeof(std::vector<doctest::String>), far = 8192,
+                        near = 16 * step;
   for (std::size_t at = sizeof(doctest::ContextOptions); at < far; at += step) {
     Bounds const before = bounds_at(at);
     if (before.begin == 0 || before.size() != filters || before.limit != before.end) continue;
     for (std::size_t next = at + sizeof before; next < at + sizeof before + near; next += step) {
       Bounds const found = bounds_at(next);
-      if (found.begin == 0 || found.begin % step != 0 || found.end <= found.begin || found.limit < found.end || found.size() > far) continue;
+      if (found.begin == 0 || found.begin % step != 0 || found.end <= found.begin || found.limit < found.end ||
+          found.size() > far)
+        continue;
       DoctestReporters const reporters{reinterpret_cast<doctest::IReporter**>(found.begin),
                                        reinterpret_cast<doctest::IReporter**>(found.end)};
       for (doctest::IReporter** each = reporters.first; each != reporters.last; ++each)
         if (*each == ours) return reporters;
     }
   }
-  throw std::logic_error("cloister: the reporters of this doctest (" DOCTEST_VERSION_STR ") are not where they were in 2.4.9 to 2.5.3");
+  throw std::logic_error("cloister: the reporters of this doctest (" DOCTEST_VERSION_STR
+                         ") are not where they were in 2.4.9 to 2.5.3");
 }
 
 // The listener of every run. In the child of a body it is the only one that hears of events.
 class DoctestListener : public DoctestReporter {
  public:
-  explicit DoctestListener(doctest::ContextOptions const& options) : options_(options), outer_(std::exchange(current_, this)) {}
+  explicit DoctestListener(doctest::ContextOptions const& options)
+      : options_(options), outer_(std::exchange(current_, this)) {}
   ~DoctestListener() override { current_ = outer_; }
   // That of the present run. Throws std::logic_error outside of one.
   static DoctestListener& current() {
-    if (current_ == nullptr || !doctest::is_running_in_test) throw std::logic_error("cloister: isolated: not in a test case");
+    if (current_ == nullptr || !doctest::is_running_in_test)
+      throw std::logic_error("cloister: isolated: not in a test case");
     return *current_;
   }
 
-  // Before a child is started: what the child needs to know, looked up here, because memory and functions that are first used in a fresh
-  // copy of the host cost most.
+  // Before a child is started: what the child needs to know, looked up here, because memory and functions that are
+  // first used in a fresh copy of the host cost most.
   void prepare() {
     reporters_ = find_reporters(this);
     if (!in_body()) all_reporters_.assign(reporters_.first, reporters_.last);
@@ -185,18 +201,20 @@ class DoctestListener : public DoctestReporter {
                                 .contexts = contexts()});
   }
 
-  // A SUBCASE is announced before it is decided upon, because doctest tells of those only that are entered, and the parent has to see
-  // all of them: it decides likewise, and so knows what is left to run.
+  // A SUBCASE is announced before it is decided upon, because doctest tells of those only that are entered, and the
+  // parent has to see all of them: it decides likewise, and so knows what is left to run.
   class Meeting {
    public:
-    Meeting(char const* subcase, char const* file, int line) : listener_(current_), subcase_(subcase), file_(file), line_(line) {
+    Meeting(char const* subcase, char const* file, int line)
+        : listener_(current_), subcase_(subcase), file_(file), line_(line) {
       if (listener_ != nullptr) outer_ = std::exchange(listener_->meeting_, this);
     }
     ~Meeting() {
       if (listener_ == nullptr) return;
       listener_->meeting_ = outer_;
       if (listener_->in_body() && !entered)
-        listener_->tell({.kind = DoctestEvent::Kind::subcase_passed_by, .line = line_, .file = file_, .text = subcase_});
+        listener_->tell(
+            {.kind = DoctestEvent::Kind::subcase_passed_by, .line = line_, .file = file_, .text = subcase_});
     }
     Meeting(Meeting const&) = delete;
     bool entered = false;
@@ -210,10 +228,13 @@ class DoctestListener : public DoctestReporter {
   void subcase_start(doctest::SubcaseSignature const& subcase) override {
     if (!in_body()) return;
     if (meeting_ == nullptr)
-      throw std::logic_error(join({"cloister: SUBCASE(\"", subcase.m_name.c_str(), "\") in an isolated body: ", subcase.m_file,
-                                   " must include cloister/doctest.hpp"}));
+      throw std::logic_error(join({"cloister: SUBCASE(\"", subcase.m_name.c_str(),
+                                   "\") in an isolated body: ", subcase.m_file, " must include cloister/doctest.hpp"}));
     meeting_->entered = true;
-    tell({.kind = DoctestEvent::Kind::subcase_entered, .line = subcase.m_line, .file = subcase.m_file, .text = subcase.m_name.c_str()});
+    tell({.kind = DoctestEvent::Kind::subcase_entered,
+          .line = subcase.m_line,
+          .file = subcase.m_file,
+          .text = subcase.m_name.c_str()});
   }
   void subcase_end() override {
     if (in_body()) tell({.kind = DoctestEvent::Kind::subcase_left, .unwinding = std::uncaught_exceptions() > 0});
@@ -221,7 +242,8 @@ class DoctestListener : public DoctestReporter {
 
   // A GENERATE, likewise.
   static void announce_generator(std::size_t values) {
-    if (current_ != nullptr && current_->in_body()) current_->tell({.kind = DoctestEvent::Kind::generator, .type = static_cast<int>(values)});
+    if (current_ != nullptr && current_->in_body())
+      current_->tell({.kind = DoctestEvent::Kind::generator, .type = static_cast<int>(values)});
   }
 
   // --- in the parent
@@ -234,7 +256,8 @@ class DoctestListener : public DoctestReporter {
   void test_case_end(doctest::CurrentTestCaseStats const& stats) override {
     if (case_skipped_ && stats.testCaseSuccess) ++skipped_;
   }
-  // doctest counts as skipped what was left out before it began, by the difference of two numbers. We hear of them before its reporters.
+  // doctest counts as skipped what was left out before it began, by the difference of two numbers. We hear of them
+  // before its reporters.
   void test_run_end(doctest::TestRunStats const& stats) override {
     const_cast<doctest::TestRunStats&>(stats).numTestCasesPassingFilters -= skipped_;
   }
@@ -281,7 +304,8 @@ class DoctestListener : public DoctestReporter {
   unsigned skipped_ = 0;
 };
 
-inline int const doctest_listener = doctest::registerReporter<DoctestListener>("cloister", std::numeric_limits<int>::max(), false);
+inline int const doctest_listener =
+    doctest::registerReporter<DoctestListener>("cloister", std::numeric_limits<int>::max(), false);
 inline int const doctest_translator = doctest::registerExceptionTranslator<DoctestBodyFailed>(
     +[](DoctestBodyFailed failed) { return doctest::String(failed.text.c_str()); });
 
@@ -290,41 +314,54 @@ class DoctestReplay {
  public:
   void operator()(DoctestEvent const& event) {
     using Kind = DoctestEvent::Kind;
-    // Subcases that an exception leaves are left when it is known whether that leaves the body as well: then as doctest has it, by ours.
+    // What of subcases an exception leaves is left here when it is known whether that leaves the body as well: then by
+    // the one that is thrown here, of which doctest speaks.
     if (event.kind == Kind::subcase_left && event.unwinding && left_unwinding_ < subcases_.size()) {
       ++left_unwinding_;
       return;
     }
     if (event.kind != Kind::exception && event.kind != Kind::stopped) leave_unwound();
     switch (event.kind) {
-      case Kind::assertion: assertion(event); break;
-      case Kind::message: message(event); break;
+      case Kind::assertion:
+        assertion(event);
+        break;
+      case Kind::message:
+        message(event);
+        break;
       case Kind::subcase_entered:
-      case Kind::subcase_passed_by: subcase(event, event.kind == Kind::subcase_entered); break;
-      case Kind::subcase_left: leave(); break;
+      case Kind::subcase_passed_by:
+        subcase(event, event.kind == Kind::subcase_entered);
+        break;
+      case Kind::subcase_left:
+        leave();
+        break;
       case Kind::generator:
 #ifdef DOCTEST_GENERATE
         (void)doctest::detail::acquireGeneratorDecisionIndex(static_cast<std::size_t>(event.type));
 #endif
         break;
-      case Kind::exception: exception_ = std::make_unique<DoctestEvent>(event); break;
-      case Kind::stopped: stopped_ = true; break;
+      case Kind::exception:
+        exception_ = std::make_unique<DoctestEvent>(event);
+        break;
+      case Kind::stopped:
+        stopped_ = true;
+        break;
     }
     if (!event.file.empty()) last_ = join({event.file, ":", std::to_string(event.line)});
   }
 
-  // After the body's end: throws what left it.
+  // After the body's end: throws what left it, or what else there is to say.
   void end(TestEnding const& ending) {
-    if (ending.kind == TestEnding::Kind::completed && exception_) {
+    bool const failed = ending.kind == TestEnding::Kind::failed;
+    if (exception_) {
       // As they were left: the innermost first.
       std::vector<std::string> const texts(exception_->contexts.rbegin(), exception_->contexts.rend());
       Contexts const contexts{texts};
-      throw DoctestBodyFailed{exception_->text};
+      throw DoctestBodyFailed{join({exception_->text, failed ? "; cloister: " : "", ending.text})};
     }
-    if (ending.kind == TestEnding::Kind::completed && stopped_) doctest::detail::throwException();
+    if (stopped_ && !failed) doctest::detail::throwException();
     leave_all();
-    if (ending.kind == TestEnding::Kind::failed)
-      throw DoctestBodyFailed{join({"cloister: ", ending.text, last_.empty() ? "" : "; last heard at ", last_})};
+    if (failed) throw DoctestBodyFailed{join({"cloister: ", ending.text, last_.empty() ? "" : "; last heard at ", last_})};
   }
 
   DoctestReplay() = default;
@@ -359,7 +396,8 @@ class DoctestReplay {
     std::string exception = event.exception;
     if (exception.size() >= 2) exception = exception.substr(1, exception.size() - 2);
     auto const log = [&](auto const& expected) {
-      doctest::detail::ResultBuilder result(type, event.file.c_str(), event.line, event.text.c_str(), event.exception_type.c_str(), expected);
+      doctest::detail::ResultBuilder result(type, event.file.c_str(), event.line, event.text.c_str(),
+                                            event.exception_type.c_str(), expected);
       result.m_failed = event.failed;
       result.m_threw = event.threw;
       result.m_threw_as = event.threw_as;
@@ -367,7 +405,8 @@ class DoctestReplay {
       result.m_decomp = event.values.c_str();
       (void)result.log();  // a debugger has been stopped in the child
     };
-    // log() looks once more whether the exception has the expected text: where it passed and is not that text it contains it.
+    // log() looks once more whether the exception has the expected text: where it passed and is not that text it
+    // contains it.
     doctest::String const expected = event.exception_string.c_str();
     if (!event.failed && event.exception_string != exception)
       log(doctest::Contains(expected));
@@ -376,14 +415,16 @@ class DoctestReplay {
   }
   static void message(DoctestEvent const& event) {
     Contexts const contexts{event.contexts};
-    doctest::detail::MessageBuilder message(event.file.c_str(), event.line, static_cast<doctest::assertType::Enum>(event.type));
+    doctest::detail::MessageBuilder message(event.file.c_str(), event.line,
+                                            static_cast<doctest::assertType::Enum>(event.type));
     *message.m_stream << event.text;
     (void)message.log();
   }
 
   void subcase(DoctestEvent const& event, bool entered) {
     auto here = std::make_unique<doctest::detail::Subcase>(event.text.c_str(), kept(event.file), event.line);
-    if (here->m_entered != entered) throw std::logic_error("cloister: a SUBCASE was decided upon in one way in the child and in the other here");
+    if (here->m_entered != entered)
+      throw std::logic_error("cloister: a SUBCASE was decided upon in one way in the child and in the other here");
     if (entered) subcases_.push_back(std::move(here));
   }
   void leave() {
@@ -441,20 +482,22 @@ void run_doctest_body(DoctestListener& listener, OutcomeRecorder<DoctestEvent> c
 
 }  // namespace detail
 
-// Runs `body` in a child, in a world of its own, as a part of the present test case: its assertions are reported by this process, once,
-// with file, line and values, and count here; a REQUIRE that fails in it, an exception that leaves it, a crash, exit(), and the end of
-// options.timeout or of what doctest::timeout leaves to the case, which kill it, end the case as they do in place. A SUBCASE in it works,
-// each path in a child of its own. Like every callable it runs in a copy of memory: what it changes in captured variables is lost. False
-// if it did not run, because such a world cannot be had here: the case then says "skipped: " and why, or fails if the environment has
-// CLOISTER_REQUIRE_ISOLATION=1. From the thread of the case. Throws std::invalid_argument and Error as a ChildProcess does.
+// Runs `body` in a child, in a world of its own, as a part of the present test case: what it asserts is reported by
+// this process, once, and counts here; a REQUIRE that fails in it, an exception that leaves it, a crash, exit(), and
+// the end of options.timeout or of what doctest::timeout leaves to the case, which kill it, end the case. A SUBCASE in
+// it works, each path in a child of its own. It runs in a copy of memory: what it changes in captured variables is
+// lost. False if it did not run, because such a world cannot be had here: the case then says "skipped: " and why, and
+// counts as skipped, or fails if the environment has CLOISTER_REQUIRE_ISOLATION=1. From the thread of the case. Throws
+// std::invalid_argument and Error as a ChildProcess does.
 template <detail::Callable F>
-bool isolated(Isolation const& isolation, F&& body, CallOptions const& options = {}, char const* file = __builtin_FILE(),
-              int line = __builtin_LINE()) {
+bool isolated(Isolation const& isolation, F&& body, CallOptions const& options = {},
+              char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
   detail::DoctestListener& listener = detail::DoctestListener::current();
   listener.prepare();
   detail::DoctestReplay replay;
   TestEnding const ending = run_test<detail::DoctestEvent>(
-      isolation, [&](auto const& recorder) { detail::run_doctest_body(listener, recorder, body); }, std::ref(replay), listener.limited(options));
+      isolation, [&](auto const& recorder) { detail::run_doctest_body(listener, recorder, body); },
+      [&](detail::DoctestEvent const& event) { replay(event); }, listener.limited(options));
   if (ending.kind == TestEnding::Kind::skipped) {
     listener.skip(ending.text, file, line);
     return false;
@@ -468,16 +511,16 @@ bool isolated(Isolation const& isolation, F&& body, CallOptions const& options =
 // ISOLATED_TEST_CASE(name and decorators, fields of Isolation...): a test case all of whose body is isolated().
 #define CLOISTER_DETAIL_FIRST(first, ...) first
 #define CLOISTER_DETAIL_REST(first, ...) __VA_ARGS__
-#define CLOISTER_DETAIL_ISOLATED_TEST_CASE(body, decorators, ...)                                  \
-  static void body();                                                                              \
-  DOCTEST_TEST_CASE(decorators) { cloister::isolated(cloister::Isolation{__VA_ARGS__}, body); }    \
+#define CLOISTER_DETAIL_ISOLATED_TEST_CASE(body, decorators, ...)                               \
+  static void body();                                                                           \
+  DOCTEST_TEST_CASE(decorators) { cloister::isolated(cloister::Isolation{__VA_ARGS__}, body); } \
   static void body()
-#define ISOLATED_TEST_CASE(...)                                                                                                     \
+#define ISOLATED_TEST_CASE(...)                                                                                        \
   CLOISTER_DETAIL_ISOLATED_TEST_CASE(DOCTEST_ANONYMOUS(CLOISTER_ISOLATED_BODY_), CLOISTER_DETAIL_FIRST(__VA_ARGS__, ), \
                                      CLOISTER_DETAIL_REST(__VA_ARGS__, ))
 
 #undef DOCTEST_SUBCASE
-#define DOCTEST_SUBCASE(name)                                                                     \
+#define DOCTEST_SUBCASE(name)                                                                   \
   if (doctest::detail::Subcase const& DOCTEST_ANONYMOUS(DOCTEST_ANON_SUBCASE_) DOCTEST_UNUSED = \
           cloister::detail::meet_subcase(name, __FILE__, __LINE__))
 #ifdef DOCTEST_GENERATE

@@ -22,8 +22,8 @@ class [[nodiscard]] Support {
   std::string reason_, remedy_;
 };
 
-// Starts a child of that description that does nothing, and reaps it. Throws std::invalid_argument for a description that
-// contradicts itself.
+// Starts a child of that description that does nothing, and reaps it. Throws std::invalid_argument for a description
+// that contradicts itself.
 inline Support probe(Isolation const& isolation) {
   try {
     run(isolation, [] {});

@@ -1,5 +1,5 @@
-// The body of a test in a world of its own, for any test framework: what it says of its assertions reaches the parent one by one.
-// doctest.hpp is built on it; examples/testing has adapters for GoogleTest and Catch2.
+// The body of a test in a world of its own, for any test framework: what it says of its assertions reaches the parent
+// one by one. doctest.hpp is built on it; examples/testing has adapters for GoogleTest and Catch2.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,9 @@ namespace cloister {
 
 // How the body of a test ended. Failed assertions do not count here: they are outcomes.
 struct TestEnding {
-  enum class Kind : std::uint8_t {
-    completed,  // it returned
-    skipped,    // it did not run, because such a world cannot be had here; `text` is why
-    failed      // it threw, crashed, called exit(), ran out of time, leaked, or may not be skipped; `text` is a sentence that says so
-  };
+  // completed: it returned. skipped: it did not run, because such a world cannot be had here; `text` is why. failed: it
+  // threw, crashed, called exit(), ran out of time, leaked, or may not be skipped; `text` is a sentence that says so.
+  enum class Kind : std::uint8_t { completed, skipped, failed };
   Kind kind = Kind::completed;
   std::string text{};
 };
@@ -32,15 +30,16 @@ namespace detail {
 enum class Frame : std::uint8_t { outcome, ending, coverage, leak };
 }
 
-// What the body of a test, in its child, tells its parent by. An Outcome is whatever a framework needs, of the types that a
-// ChildProcess may return. From any thread of the child and any process that it forks.
+// What the body of a test, in its child, tells its parent by. An Outcome is whatever a framework needs, of the types
+// that a ChildProcess may return. From any thread of the child and any process that it forks.
 template <class Outcome>
 class OutcomeRecorder {
  public:
   explicit OutcomeRecorder(detail::OutcomeStream& stream) noexcept : stream_(stream) {}
   // It is in the parent's hands, even if the child crashes now.
   void record(Outcome const& outcome) const { put(outcome, detail::OutcomeStream::Until::written); }
-  // Returns when it has been reported, so that what the child writes before and after stands before and after it in the output.
+  // Returns when it has been reported, so that what the child writes before and after stands before and after it in the
+  // output.
   void record_and_wait(Outcome const& outcome) const {
     detail::flush_output();
     put(outcome, detail::OutcomeStream::Until::taken);
@@ -58,8 +57,8 @@ class OutcomeRecorder {
 
 namespace detail {
 
-// The frame of a body in its child. A process that the body forked, and that returns from it as well, ends here: it is not the child
-// whose ending counts.
+// The frame of a body in its child. A process that the body forked, and that returns from it as well, ends here: it is
+// not the child whose ending counts.
 template <class Body>
 __attribute__((no_sanitize("null")))  // a forced unwind is caught as a reference to nothing
 void run_body(OutcomeStream& stream, Body&& body) {
@@ -99,7 +98,8 @@ inline std::optional<TestEnding> refused(Isolation const& isolation) {
   char const* const required = std::getenv("CLOISTER_REQUIRE_ISOLATION");
   if (required == nullptr || std::string_view{required}.empty() || std::string_view{required} == "0")
     return TestEnding{TestEnding::Kind::skipped, std::move(reason)};
-  return TestEnding{TestEnding::Kind::failed, join({"the body cannot be isolated, and CLOISTER_REQUIRE_ISOLATION is set: ", reason})};
+  return TestEnding{TestEnding::Kind::failed,
+                    join({"the body cannot be isolated, and CLOISTER_REQUIRE_ISOLATION is set: ", reason})};
 }
 
 // A sentence for a child that ended otherwise than by the end of its body.
@@ -111,11 +111,12 @@ inline std::string untimely_end(Isolation const& isolation, ExitStatus const& st
 
 }  // namespace detail
 
-// Runs `body(OutcomeRecorder<Outcome> const&)` in a child, in a world of its own, and calls `report(Outcome)` here with what it records, in
-// order, while it runs. A body that does not end within options.timeout is killed. Where the world cannot be had and probe() says why,
-// the body is skipped, unless the environment has CLOISTER_REQUIRE_ISOLATION=1. A leak that LeakSanitizer finds in the child fails the
-// body; what gcov and clang have counted in the child is added to this process's counts, by gcov through the files, where the child's
-// world has them. Throws std::invalid_argument and Error as a ChildProcess does, and what `report` throws.
+// Runs `body(OutcomeRecorder<Outcome> const&)` in a child, in a world of its own, and calls `report(Outcome)` here with
+// what it records, in order, while it runs. A body that does not end within options.timeout is killed. Where the world
+// cannot be had and probe() says why, the body is skipped, unless the environment has CLOISTER_REQUIRE_ISOLATION=1. A
+// leak that LeakSanitizer finds in the child fails the body; what gcov and clang have counted in the child is added to
+// this process's counts, by gcov through the files, where the child's world has them. Throws std::invalid_argument and
+// Error as a ChildProcess does, and what `report` throws.
 template <class Outcome, class Body, class Report>
 TestEnding run_test(Isolation const& isolation, Body&& body, Report&& report, CallOptions const& options = {}) {
   detail::Deadline const deadline = options.timeout ? detail::Deadline{*options.timeout} : detail::Deadline{};
@@ -141,16 +142,26 @@ TestEnding run_test(Isolation const& isolation, Body&& body, Report&& report, Ca
     return stream.take([&](std::string_view bytes) {
       Decoder frame{bytes};
       switch (frame.get<detail::Frame>()) {
-        case detail::Frame::outcome: report(frame.get<Outcome>()); break;
-        case detail::Frame::ending: ending = frame.get<TestEnding>(); break;
-        case detail::Frame::coverage: detail::add_coverage(frame.get<std::string>()); break;
-        case detail::Frame::leak: leaked = true; break;
-        default: Decoder::malformed("it is of no known kind");
+        case detail::Frame::outcome:
+          report(frame.get<Outcome>());
+          break;
+        case detail::Frame::ending:
+          ending = frame.get<TestEnding>();
+          break;
+        case detail::Frame::coverage:
+          detail::add_coverage(frame.get<std::string>());
+          break;
+        case detail::Frame::leak:
+          leaked = true;
+          break;
+        default:
+          Decoder::malformed("it is of no known kind");
       }
       detail::flush_output();  // before the body goes on
     });
   };
-  // The child's end is seen at once. What it says before is looked for soon after it has said something, and then ever less often.
+  // The child's end is seen at once. What it says before is looked for soon after it has said something, and then ever
+  // less often.
   constexpr std::chrono::microseconds soon{50}, later{1000}, latest{16000};
   std::chrono::microseconds pause = later;
   std::optional<ExitStatus> status;

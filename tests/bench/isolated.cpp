@@ -1,4 +1,5 @@
-// What an isolated test body costs, beside a bare ChildProcess of the same description, in turn; and a thousand of them.
+// What an isolated test body costs, beside a bare ChildProcess of the same description, in turn; and a thousand of
+// them.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <fmt/format.h>
 
@@ -32,7 +33,8 @@ TEST_CASE("figures") {
   fmt::print("{:<28}{:>12}{:>12}{:>8}\n", "median of 300, us", "ChildProcess", "isolated", "ratio");
   for (Row const& row : rows) {
     cloister::Isolation const isolation{.unshare = row.types};
-    auto const [floor, ours] = medians(300, [&] { start(isolation); }, [&] { isolate(isolation); });
+    auto const [floor, ours] = medians(
+        300, [&] { start(isolation); }, [&] { isolate(isolation); });
     fmt::print("{:<28}{:>12.0f}{:>12.0f}{:>8.2f}\n", row.name, floor, ours, ours / floor);
   }
   cloister::Isolation const isolation{.unshare = rows[2].types};
@@ -43,8 +45,8 @@ TEST_CASE("figures") {
   double const total = microseconds([&] {
     for (int i = 0; i < bodies; ++i) isolate(isolation);
   });
-  fmt::print("{} bodies in {}, one after the other: {:.2f} s, {:.0f} us each; children alone: {:.2f} s\n", bodies, rows[2].name,
-             total / 1e6, total / bodies, bare / 1e6);
+  fmt::print("{} bodies in {}, one after the other: {:.2f} s, {:.0f} us each; children alone: {:.2f} s\n", bodies,
+             rows[2].name, total / 1e6, total / bodies, bare / 1e6);
 }
 
 int main(int argc, char** argv) {

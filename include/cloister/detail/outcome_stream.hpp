@@ -1,6 +1,6 @@
-// A stream of frames from a child, and from whatever it forks, to its parent through memory that they share: it needs no descriptor
-// that a body could close and, while there is room, no system call that its filter could forbid; and what was said before a crash
-// is there after it.
+// A stream of frames from a child, and from whatever it forks, to its parent through memory that they share: it needs
+// no descriptor that a body could close and, while there is room, no system call that its filter could forbid; and what
+// was said before a crash is there after it.
 #pragma once
 
 #include <pthread.h>
@@ -42,9 +42,9 @@ class OutcomeStream {
 
   enum class Until : bool { written, taken };
 
-  // Puts a frame behind those before it, as a whole where there is room; waits for room where there is none, and with Until::taken until
-  // the parent has done with it. Not for ever: a parent that takes nothing for a minute is not there any more, and then all further
-  // frames are lost.
+  // Puts a frame behind those before it, as a whole where there is room; waits for room where there is none, and with
+  // Until::taken until the parent has done with it. Not for ever: a parent that takes nothing for a minute is not there
+  // any more, and then all further frames are lost.
   void put(std::string_view frame, Until until) noexcept {
     std::uint64_t const size = frame.size() + 1;
     lock();
@@ -56,16 +56,18 @@ class OutcomeStream {
     if (written) shared_->written.store(at, std::memory_order_release);
     ::pthread_mutex_unlock(&shared_->writers);
     if (!written || until == Until::written) return;
-    wait_for_parent([&] { return static_cast<std::int32_t>(shared_->taken.load(std::memory_order_acquire) - end) >= 0; });
+    wait_for_parent(
+        [&] { return static_cast<std::int32_t>(shared_->taken.load(std::memory_order_acquire) - end) >= 0; });
   }
 
   // --- for the parent
 
-  // Calls `with` with each frame that is complete. Whether there was anything. Throws MalformedResult if the child has written over
-  // what is not its own, and what `with` throws.
+  // Calls `with` with each frame that is complete. Whether there was anything. Throws MalformedResult if the child has
+  // written over what is not its own, and what `with` throws.
   template <class With>
   bool take(With&& with) {
-    std::uint32_t const from = shared_->taken.load(std::memory_order_relaxed), to = shared_->written.load(std::memory_order_acquire);
+    std::uint32_t const from = shared_->taken.load(std::memory_order_relaxed),
+                        to = shared_->written.load(std::memory_order_acquire);
     if (from == to) return false;
     std::uint32_t const size = to - from;
     if (size > capacity) Decoder::malformed("it has overrun its memory");
@@ -78,7 +80,8 @@ class OutcomeStream {
       if (length > largest_result) Decoder::malformed("it is too large");
       if (length == 0) Decoder::malformed("it is empty");
       if (partial_.size() - done - sizeof length < length) break;
-      std::string_view const frame = std::string_view{partial_}.substr(done + sizeof length, static_cast<std::size_t>(length));
+      std::string_view const frame =
+          std::string_view{partial_}.substr(done + sizeof length, static_cast<std::size_t>(length));
       done += sizeof length + frame.size();
       if (frame.back() == whole) with(frame.substr(0, frame.size() - 1));
     }
@@ -98,7 +101,7 @@ class OutcomeStream {
     // Bytes since the beginning, of which the lower 32 bits say enough.
     std::atomic<std::uint32_t> written{0}, taken{0};
     std::uint32_t frame_begin = 0, frame_end = 0;  // of the last, or the one that is being written
-    std::atomic<int> takes{0};  // a writer waits for it to change
+    std::atomic<int> takes{0};                     // a writer waits for it to change
     std::atomic<bool> lost{false};
     char bytes[capacity];
   };
@@ -113,7 +116,8 @@ class OutcomeStream {
     std::uint32_t at = shared_->written.load(std::memory_order_relaxed);
     if (at == shared_->frame_begin) return;
     char const nothing[256] = {};
-    while (at != shared_->frame_end && write(at, nothing, std::min<std::size_t>(sizeof nothing, shared_->frame_end - at))) {
+    while (at != shared_->frame_end &&
+           write(at, nothing, std::min<std::size_t>(sizeof nothing, shared_->frame_end - at))) {
     }
     shared_->written.store(at, std::memory_order_release);
   }
