@@ -17,11 +17,12 @@
 
 #ifdef DOCTEST_CONFIG_DISABLE
 
-#include "isolation.hpp"
+#include <concepts>
+
 #include "run.hpp"
 
 namespace cloister {
-template <detail::Callable F>
+template <std::invocable F>
 bool isolated(Isolation const&, F&&, CallOptions const& = {}) {
   return false;
 }
@@ -32,6 +33,7 @@ bool isolated(Isolation const&, F&&, CallOptions const& = {}) {
 #else
 
 #include <chrono>
+#include <concepts>
 #include <limits>
 #include <memory>
 #include <sstream>
@@ -361,7 +363,8 @@ class DoctestReplay {
     }
     if (stopped_ && !failed) doctest::detail::throwException();
     leave_all();
-    if (failed) throw DoctestBodyFailed{join({"cloister: ", ending.text, last_.empty() ? "" : "; last heard at ", last_})};
+    if (failed)
+      throw DoctestBodyFailed{join({"cloister: ", ending.text, last_.empty() ? "" : "; last heard at ", last_})};
   }
 
   DoctestReplay() = default;
@@ -467,10 +470,10 @@ First generate(First first, Rest... rest) {
 
 template <class F>
 __attribute__((no_sanitize("null")))  // a forced unwind is caught as a reference to nothing
-void run_doctest_body(DoctestListener& listener, OutcomeRecorder<DoctestEvent> const& recorder, F& body) {
+void run_doctest_body(DoctestListener& listener, OutcomeRecorder<DoctestEvent> const& recorder, F&& body) {
   listener.begin(recorder);
   try {
-    body();
+    (void)std::forward<F>(body)();
   } catch (doctest::detail::TestFailureException const&) {
     listener.stopped();
   } catch (abi::__forced_unwind&) {
@@ -489,14 +492,14 @@ void run_doctest_body(DoctestListener& listener, OutcomeRecorder<DoctestEvent> c
 // lost. False if it did not run, because such a world cannot be had here: the case then says "skipped: " and why, and
 // counts as skipped, or fails if the environment has CLOISTER_REQUIRE_ISOLATION=1. From the thread of the case. Throws
 // std::invalid_argument and Error as a ChildProcess does.
-template <detail::Callable F>
+template <std::invocable F>
 bool isolated(Isolation const& isolation, F&& body, CallOptions const& options = {},
               char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
   detail::DoctestListener& listener = detail::DoctestListener::current();
   listener.prepare();
   detail::DoctestReplay replay;
   TestEnding const ending = run_test<detail::DoctestEvent>(
-      isolation, [&](auto const& recorder) { detail::run_doctest_body(listener, recorder, body); },
+      isolation, [&](auto const& recorder) { detail::run_doctest_body(listener, recorder, std::forward<F>(body)); },
       [&](detail::DoctestEvent const& event) { replay(event); }, listener.limited(options));
   if (ending.kind == TestEnding::Kind::skipped) {
     listener.skip(ending.text, file, line);
