@@ -1,9 +1,11 @@
+#include <cloister/doctest.hpp>
 #include <cloister/hostname.hpp>
 #include <thread>
 
 #include "privileged.hpp"
 
 using cloister::domainname, cloister::hostname, cloister::set_domainname, cloister::set_hostname;
+using namespace cloister::flags;
 using namespace test;
 
 TEST_CASE("the names are those that uname tells") {
@@ -14,31 +16,25 @@ TEST_CASE("the names are those that uname tells") {
   CHECK(domainname() == names.domainname);
 }
 
-TEST_CASE("a name that is set is read back, with 64 bytes, with none, with any byte but NUL") {
-  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
-  CHECK(privileged_expectations([] {
-          std::string every_byte;
-          for (int byte = 1; byte <= 64; ++byte) every_byte += static_cast<char>(byte * 4 - 1);
-          for (std::string const& name : {std::string("plain"), std::string(64, 'x'), std::string(), every_byte}) {
-            about = name;
-            set_hostname(name);
-            EXPECT(hostname() == name);
-            set_domainname(name);
-            EXPECT(domainname() == name);
-          }
-          set_hostname("one");
-          set_domainname("two");
-          EXPECT(hostname() == "one" && domainname() == "two");
-        }) == 0);
+ISOLATED_TEST_CASE("a name that is set is read back, with 64 bytes, with none, with any byte but NUL", as_root_in(uts)) {
+  std::string every_byte;
+  for (int byte = 1; byte <= 64; ++byte) every_byte += static_cast<char>(byte * 4 - 1);
+  for (std::string const& name : {std::string("plain"), std::string(64, 'x'), std::string(), every_byte}) {
+    set_hostname(name);
+    CHECK(hostname() == name);
+    set_domainname(name);
+    CHECK(domainname() == name);
+  }
+  set_hostname("one");
+  set_domainname("two");
+  CHECK(hostname() == "one");
+  CHECK(domainname() == "two");
 }
 
-TEST_CASE("a part of a longer text is a name of its own") {
-  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
-  CHECK(privileged_expectations([] {
-          std::string_view const text = "builder.example";
-          set_hostname(text.substr(0, 7));
-          EXPECT(hostname() == "builder");
-        }) == 0);
+ISOLATED_TEST_CASE("a part of a longer text is a name of its own", as_root_in(uts)) {
+  std::string_view const text = "builder.example";
+  set_hostname(text.substr(0, 7));
+  CHECK(hostname() == "builder");
 }
 
 TEST_CASE("a name of 65 bytes or with a NUL is refused before the kernel sees it, and the text says why") {
@@ -60,24 +56,18 @@ TEST_CASE("without the privilege the kernel refuses, and the text says which one
       }) == 0);
 }
 
-TEST_CASE("the capability in a user namespace does not count for a uts namespace of another") {
-  SKIP_UNLESS(can_unshare_user(), "no user namespaces");
-  CHECK(expectations([] {
-          EXPECT(::unshare(CLONE_NEWUSER) == 0);
-          EXPECT(fails_with(EPERM, "sethostname", [] { set_hostname("other"); }, {"that owns the uts namespace"}));
-        }) == 0);
+ISOLATED_TEST_CASE("the capability in a user namespace does not count for a uts namespace of another", .unshare = user) {
+  CHECK(contains(text_of<cloister::Error>([] { set_hostname("other"); }),
+                 "sethostname other: Operation not permitted (CAP_SYS_ADMIN is needed in the user namespace that owns the uts namespace"));
 }
 
-TEST_CASE("a name belongs to the thread's uts namespace") {
-  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
-  CHECK(privileged_expectations([] {
-          set_hostname("main");
-          std::thread([] {
-            EXPECT(::unshare(CLONE_NEWUTS) == 0);
-            EXPECT(hostname() == "main");
-            set_hostname("thread");
-            EXPECT(hostname() == "thread");
-          }).join();
-          EXPECT(hostname() == "main");
-        }) == 0);
+ISOLATED_TEST_CASE("a name belongs to the thread's uts namespace", as_root_in(uts)) {
+  set_hostname("main");
+  std::thread([] {
+    CHECK(::unshare(CLONE_NEWUTS) == 0);
+    CHECK(hostname() == "main");
+    set_hostname("thread");
+    CHECK(hostname() == "thread");
+  }).join();
+  CHECK(hostname() == "main");
 }

@@ -44,6 +44,16 @@ int privileged_expectations(Body&& body) {
     if (EXPECT(become_privileged())) body();
   });
 }
+// The world of a body that is privileged in new namespaces of these types, whoever runs the tests; with ISOLATED_TEST_CASE and isolated().
+inline cloister::Isolation as_root_in(cloister::CloneFlags types) {
+  cloister::Isolation world;
+  world.unshare = types;
+  if (!is_root()) {
+    world.unshare |= cloister::NamespaceType::user;
+    world.ids = cloister::IdMap::root();
+  }
+  return world;
+}
 inline bool can_be_privileged() { return is_root() || user_namespaces(); }
 
 // As expectations(), in a process of another user if this one is root, and without capabilities.

@@ -1,3 +1,4 @@
+#include <cloister/doctest.hpp>
 #include <cloister/namespace.hpp>
 #include <cloister/unshare.hpp>
 #include <thread>
@@ -27,17 +28,14 @@ CloneFlags changed(std::vector<Namespace> const& before) {
 
 }  // namespace
 
-TEST_CASE("the types that are named are new afterwards, and no others") {
-  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
-  CHECK(privileged_expectations([] {
-          for (CloneFlags const types : {CloneFlags(cgroup), CloneFlags(ipc), CloneFlags(mnt), CloneFlags(net),
-                                         CloneFlags(uts), uts | net, plain_types}) {
-            about = to_string(types);
-            std::vector<Namespace> const before = present(plain_types | user | pid);
-            cloister::unshare(types);
-            EXPECT(changed(before) == types);
-          }
-        }) == 0);
+ISOLATED_TEST_CASE("the types that are named are new afterwards, and no others", as_root_in(plain_types)) {
+  for (CloneFlags const types :
+       {CloneFlags(cgroup), CloneFlags(ipc), CloneFlags(mnt), CloneFlags(net), CloneFlags(uts), uts | net, plain_types}) {
+    CAPTURE(to_string(types));
+    std::vector<Namespace> const before = present(plain_types | user | pid);
+    cloister::unshare(types);
+    CHECK(to_string(changed(before)) == to_string(types));
+  }
 }
 
 TEST_CASE("no type is no change, and needs nothing") {
@@ -48,18 +46,16 @@ TEST_CASE("no type is no change, and needs nothing") {
         }) == 0);
 }
 
-TEST_CASE("it is the calling thread that moves: the others stay, and those it starts later are with it") {
-  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
-  CHECK(privileged_expectations([] {
-          std::vector<Namespace> const before = present(plain_types);
-          std::thread([&] {
-            cloister::unshare(plain_types);
-            EXPECT(changed(before) == plain_types);
-            std::vector<Namespace> const here = present(plain_types);
-            std::thread([&] { EXPECT(changed(here).empty()); }).join();
-          }).join();
-          EXPECT(changed(before).empty());
-        }) == 0);
+ISOLATED_TEST_CASE("it is the calling thread that moves: the others stay, and those it starts later are with it",
+                   as_root_in(plain_types)) {
+  std::vector<Namespace> const before = present(plain_types);
+  std::thread([&] {
+    cloister::unshare(plain_types);
+    CHECK(to_string(changed(before)) == to_string(plain_types));
+    std::vector<Namespace> const here = present(plain_types);
+    std::thread([&] { CHECK(changed(here).empty()); }).join();
+  }).join();
+  CHECK(changed(before).empty());
 }
 
 TEST_CASE("user needs no privilege, and gives it for the types beside it") {
@@ -122,17 +118,15 @@ TEST_CASE("mounts in a new mnt namespace do not show in the old one, also where 
         }) == 0);
 }
 
-TEST_CASE("a thread in a new mnt namespace has a working directory of its own") {
-  SKIP_UNLESS(can_be_privileged(), "neither root nor allowed a user namespace");
-  CHECK(privileged_expectations([] {
-          EXPECT(::chdir("/") == 0);
-          std::thread([] {
-            cloister::unshare(mnt);
-            EXPECT(::chdir("/proc") == 0);
-          }).join();
-          char directory[64] = {};
-          EXPECT(::getcwd(directory, sizeof directory) != nullptr && std::string(directory) == "/");
-        }) == 0);
+ISOLATED_TEST_CASE("a thread in a new mnt namespace has a working directory of its own", as_root_in(mnt)) {
+  CHECK(::chdir("/") == 0);
+  std::thread([] {
+    cloister::unshare(mnt);
+    CHECK(::chdir("/proc") == 0);
+  }).join();
+  char directory[64] = {};
+  REQUIRE(::getcwd(directory, sizeof directory) != nullptr);
+  CHECK(std::string(directory) == "/");
 }
 
 TEST_CASE(

@@ -1,5 +1,6 @@
-// Linux namespaces as typed values: everything but the headers that need another library (fmt.hpp). Read from the bottom up, the
-// list is the architecture: words, namespaces, what a thread does to itself, the world described, and the children that live in it.
+// Linux namespaces as typed values: everything but the headers that need another library (fmt.hpp, doctest.hpp) or are for tests
+// (testing.hpp). Read from the bottom up, the list is the architecture: words, namespaces, what a thread does to itself, the world
+// described, and the children that live in it.
 #pragma once
 
 #include "cgroup.hpp"

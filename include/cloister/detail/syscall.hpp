@@ -390,6 +390,8 @@ inline void* thread_pointer() noexcept {
 inline int futex_wait(int const* word, int value, ::timespec const* timeout = nullptr) noexcept {
   return static_cast<int>(call(SYS_futex, arg(word), 0, value, arg(timeout)));
 }
+// Wakes all that wait for the word to change, also in other processes that share the memory.
+inline int futex_wake(int const* word) noexcept { return static_cast<int>(call(SYS_futex, arg(word), 1, 0x7fffffff)); }
 inline int get_robust_list(void** head, std::size_t* size) noexcept {
   return static_cast<int>(call(SYS_get_robust_list, 0, arg(head), arg(size)));
 }
@@ -428,6 +430,11 @@ inline int sigpending(std::uint64_t* set) noexcept { return static_cast<int>(cal
 
 inline void* mmap(std::size_t size, int protection, int flags) noexcept {
   void* const result = ::mmap(nullptr, size, protection, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return result == MAP_FAILED ? nullptr : result;
+}
+// Zeroed memory that a forked copy of the process shares with it.
+inline void* mmap_shared(std::size_t size) noexcept {
+  void* const result = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   return result == MAP_FAILED ? nullptr : result;
 }
 inline int munmap(void* at, std::size_t size) noexcept { return static_cast<int>(call(SYS_munmap, arg(at), static_cast<long>(size))); }
