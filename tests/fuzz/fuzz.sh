@@ -6,6 +6,7 @@ set -eu
 seconds=${1:-60}
 here=$(cd "$(dirname "$0")" && pwd)
 sh "$here/../../.ci/need" clang++
+sh "$here/../../.ci/need" libfuzzer
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
