@@ -17,7 +17,8 @@ namespace cloister::detail {
 struct OwnPage {
   std::atomic<std::uint64_t> mark;
   pthread_mutex_t mutex;
-  pthread_mutex_t dumpable;  // of KeptDumpable, launch.hpp
+  pthread_mutex_t dumpable_gate;  // both of Dumpable, launch.hpp
+  pthread_rwlock_t dumpable_users;
   std::atomic<bool> is_this_process;
 
   // Throws Error where there is no memory for it; once it has been made never again.
