@@ -1,5 +1,5 @@
-// enter PID [COMMAND...]: a command, or else your shell, in the namespaces of another process, as nsenter(1) --all does it.
-// Those in which we are ourselves are left as they are. Its exit status is the command's.
+// enter PID [COMMAND...]: a command, or else your shell, in the namespaces of another process, as nsenter(1) --all does
+// it. Those in which we are ourselves are left as they are. Its exit status is the command's.
 #include <sys/syscall.h>
 
 #include "demo.hpp"

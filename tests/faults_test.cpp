@@ -145,7 +145,8 @@ struct Start {
 std::vector<Start> starts(Room const* room) {
   std::vector<Start> all;
   for (Kind const& kind : room != nullptr ? joining_kinds(*room) : std::vector<Kind>{})
-    for (Where const where : everywhere) all.push_back({kind.name + name_of(where), kind.isolation(), kind.program, where});
+    for (Where const where : everywhere)
+      all.push_back({kind.name + name_of(where), kind.isolation(), kind.program, where});
   for (Kind const& kind : kinds()) {
     for (Where const where : everywhere)
       all.push_back({kind.name + name_of(where), kind.isolation(), kind.program, where});

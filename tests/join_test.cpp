@@ -39,7 +39,8 @@ CloneFlags every_type() {
 
 // What a child of both kinds sees, from both threads; a program has to say it as the callable returns it.
 template <class Callable>
-void check_seen(Isolation const& isolation, Callable const& callable, Command const& command, std::string const& expected) {
+void check_seen(Isolation const& isolation, Callable const& callable, Command const& command,
+                std::string const& expected) {
   CAPTURE(to_string(isolation));
   for (Where const where : everywhere) {
     CAPTURE(name_of(where));
@@ -49,7 +50,8 @@ void check_seen(Isolation const& isolation, Callable const& callable, Command co
 }
 void check_is_in(Isolation const& isolation, NamespaceId const& place) {
   std::string const link = "/proc/self/ns/"s + to_string(place.type);
-  check_seen(isolation, [link] { return test::detail::link_target(link); }, Command{"readlink", link}, to_string(place));
+  check_seen(
+      isolation, [link] { return test::detail::link_target(link); }, Command{"readlink", link}, to_string(place));
 }
 
 std::string own_name() {
@@ -108,7 +110,8 @@ class Shared {
 
 // --- Where the child is
 
-TEST_CASE("a child goes into a namespace of each type, from either thread, together with the user namespace that owns it") {
+TEST_CASE(
+    "a child goes into a namespace of each type, from either thread, together with the user namespace that owns it") {
   NEEDS_USER_NAMESPACES;
   Room const room{{.unshare = every_type()}};
   Unchanged const unchanged;
@@ -139,7 +142,9 @@ TEST_CASE("a child goes into all of them at once, in any order") {
     for (Namespace const& each : places) check_is_in({.join = join}, each.id());
 }
 
-TEST_CASE("what is the caller's own is entered with its privileges, what is the user namespace's with those that this gives") {
+TEST_CASE(
+    "what is the caller's own is entered with its privileges, what is the user namespace's with those that this "
+    "gives") {
   SKIP_UNLESS(is_root() && user_namespaces(), "needs root, and user namespaces");
   Room const room{{.unshare = ns::user | ns::pid}};
   Namespace const uts = Namespace::create(ns::uts), net = Namespace::create(ns::net), mnt = Namespace::create(ns::mnt);
@@ -168,7 +173,8 @@ TEST_CASE("in a user namespace the child is root where that is mapped, without g
   CHECK(own_name() != "guest");
   auto const capabilities = [] { return line_of("/proc/self/status", "CapEff:"); };
   CHECK(run(guest, capabilities) != "\t0000000000000000");
-  check_seen(guest, capabilities, Command{"sh", "-c", "sed -n s/^CapEff://p /proc/self/status"}, run(guest, capabilities));
+  check_seen(guest, capabilities, Command{"sh", "-c", "sed -n s/^CapEff://p /proc/self/status"},
+             run(guest, capabilities));
   if (!is_root()) return;  // who may write no maps but its own has to keep its groups
   std::string const groups = line_of("/proc/self/status", "Groups:");
   int const status = expectations([&] {
@@ -250,12 +256,13 @@ TEST_CASE("in other mounts the child starts in their root, and a program is one 
   Room const room{{.unshare = ns::user | ns::mnt | ns::pid, .root = Root::empty(), .mounts = mounts}};
   Isolation const guest{.join = {room[ns::user], room[ns::mnt], room[ns::pid]}};
   Unchanged const unchanged;
-  check_seen(guest,
-             [] {
-               char path[4096] = {};
-               return std::string(::getcwd(path, sizeof path) != nullptr ? path : "nowhere");
-             },
-             Command{"pwd"}, "/");
+  check_seen(
+      guest,
+      [] {
+        char path[4096] = {};
+        return std::string(::getcwd(path, sizeof path) != nullptr ? path : "nowhere");
+      },
+      Command{"pwd"}, "/");
   CHECK(run(guest, Command{"pwd"}.cwd("/srv")).out == "/srv\n");
   CHECK(run(guest, Command{"tool"}.env("PATH", "/opt")).out == "of the room\n");
   CHECK(run(guest, Command{"./tool"}.cwd("/opt")).out == "of the room\n");
@@ -270,7 +277,8 @@ TEST_CASE("in other mounts the child starts in their root, and a program is one 
     struct stat facts {};
     return ::fstat(1, &facts) == 0 && S_ISCHR(facts.st_mode) && facts.st_rdev == makedev(1, 3);
   }));
-  CHECK(run(guest, Command{"tool"}.env("PATH", "/opt").stdio({.err = cloister::Redirect::null()})).out == "of the room\n");
+  CHECK(run(guest, Command{"tool"}.env("PATH", "/opt").stdio({.err = cloister::Redirect::null()})).out ==
+        "of the room\n");
 }
 
 TEST_CASE("no way in other mounts leads back by a link of a proc") {
@@ -294,13 +302,16 @@ TEST_CASE("in a user namespace that it joins a child gets new namespaces and set
                           .privileges = {.no_new_privs = true, .capabilities = cloister::Capabilities::none()},
                           .session = cloister::Session::fresh,
                           .init = init};
-    check_seen(guest,
-               [] {
-                 return own_name() + ' ' + std::to_string(::getpid()) + ' ' +
-                        test::detail::link_target("/proc/self") + line_of("/proc/self/status", "CapEff:");
-               },
-               Command{"sh", "-c", "echo $(hostname) $$ $(readlink /proc/self/task/../../$$/../self >/dev/null; echo $$)\"$(sed -n s/^CapEff://p /proc/self/status)\""},
-               init == Init::reaper ? "guest 2 2\t0000000000000000" : "guest 1 1\t0000000000000000");
+    check_seen(
+        guest,
+        [] {
+          return own_name() + ' ' + std::to_string(::getpid()) + ' ' + test::detail::link_target("/proc/self") +
+                 line_of("/proc/self/status", "CapEff:");
+        },
+        Command{"sh", "-c",
+                "echo $(hostname) $$ $(readlink /proc/self/task/../../$$/../self >/dev/null; echo $$)\"$(sed -n "
+                "s/^CapEff://p /proc/self/status)\""},
+        init == Init::reaper ? "guest 2 2\t0000000000000000" : "guest 1 1\t0000000000000000");
   }
 }
 
@@ -310,11 +321,13 @@ TEST_CASE("a proc that is mounted by a child in a pid namespace shows who is the
                     ::prctl(PR_SET_NAME, "the init");
                     for (;;) ::pause();
                   }};
-  Isolation const guest{
-      .unshare = ns::mnt, .join = {room[ns::user], room[ns::pid]}, .mounts = {Mount::proc(), Mount::bind("/etc", "/mnt")}};
+  Isolation const guest{.unshare = ns::mnt,
+                        .join = {room[ns::user], room[ns::pid]},
+                        .mounts = {Mount::proc(), Mount::bind("/etc", "/mnt")}};
   std::string const name = "/proc/" + std::to_string(room.child().pid()) + "/comm";
   REQUIRE(wait_until([&] { return read_file(name) == "the init\n"; }));
-  check_seen(guest, [] { return line_of("/proc/1/comm", ""); }, Command{"cat", "/proc/1/comm"}, "the init");
+  check_seen(
+      guest, [] { return line_of("/proc/1/comm", ""); }, Command{"cat", "/proc/1/comm"}, "the init");
   CHECK(run(guest, Command{"ls", "/mnt/passwd"}).out == "/mnt/passwd\n");
 }
 
@@ -340,10 +353,12 @@ TEST_CASE("root's child joins what is root's, and then gets a user namespace wit
   SKIP_UNLESS(is_root() && user_namespaces(), "needs root, and user namespaces");
   Room const room{{.unshare = ns::pid | ns::uts | ns::mnt, .hostname = "room"}};
   for (CloneFlags const anew : {CloneFlags{ns::user}, ns::user | ns::time, ns::user | ns::net})
-    for (std::vector<Namespace> const& join : {std::vector{room[ns::uts]}, std::vector{room[ns::uts], room[ns::pid]}, room.all()}) {
+    for (std::vector<Namespace> const& join :
+         {std::vector{room[ns::uts]}, std::vector{room[ns::uts], room[ns::pid]}, room.all()}) {
       Isolation const guest{.unshare = anew, .join = join, .ids = IdMap::ranges({{3, 100000, 5}}, {{4, 100000, 5}})};
-      check_seen(guest, [] { return own_name() + ' ' + own_ids(); }, Command{"sh", "-c", "echo $(hostname) $(id -u) $(id -g)"},
-                 "room 3 4");
+      check_seen(
+          guest, [] { return own_name() + ' ' + own_ids(); }, Command{"sh", "-c", "echo $(hostname) $(id -u) $(id -g)"},
+          "room 3 4");
     }
   Isolation const forbidding{.unshare = ns::user, .join = {room[ns::mnt]}, .privileges = {.forbid_nesting = true}};
   CHECK(run(forbidding, [] { return ::unshare(CLONE_NEWUSER) < 0 ? errno : 0; }) == ENOSPC);
@@ -378,10 +393,33 @@ TEST_CASE("results, exceptions and statuses come back from inside") {
         CHECK(on(where, [&] { return run(guest, [] { return std::string(1 << 20, 'x'); }); }).size() == 1 << 20);
         auto const throwing = []() -> int { throw std::runtime_error("of the room"); };
         CHECK(contains(text_of<ChildThrew>([&] { on(where, [&] { return run(guest, throwing); }); }), "of the room"));
-        CHECK_THROWS_AS((void)on(where, [&] { return run(guest, [] { ::pause(); return 1; }, {.timeout = 50ms}); }),
+        CHECK_THROWS_AS((void)on(where,
+                                 [&] {
+                                   return run(guest,
+                                              [] {
+                                                ::pause();
+                                                return 1;
+                                              },
+                                              {.timeout = 50ms});
+                                 }),
                         cloister::ChildTimedOut);
       }
     }
+}
+
+TEST_CASE("a stream that the host has closed is /dev/null, and nothing that the start has opened meanwhile") {
+  NEEDS_USER_NAMESPACES;
+  Room const room{{.unshare = ns::user | ns::pid | ns::uts | ns::time}};
+  std::vector<Kind> const all = joining_kinds(room);
+  int const status = expectations([&] {
+    ::close(0);
+    for_each_kind_everywhere(all, [](Kind const& kind, Where where) {
+      if (!kind.program) return;
+      Command const command{"sh", "-c", "test \"$(readlink /proc/self/fd/0)\" = /dev/null"};
+      EXPECT(on(where, [&] { return ChildProcess{kind.isolation(), command}; }).wait().success());
+    });
+  });
+  CHECK(status == 0);
 }
 
 TEST_CASE("a child that has joined namespaces dies with its parent process, and not with the thread that started it") {
@@ -448,8 +486,11 @@ TEST_CASE("under kernels and filters without the newer calls a child joins all t
   Room const room{{.unshare = ns::user | ns::pid | ns::uts | ns::time}};
   std::vector<Kind> const all = joining_kinds(room);
   for (std::vector<Refusal> const& refusals :
-       {std::vector<Refusal>{{number::clone3, ENOSYS}}, {{number::clone3, EPERM}}, {{number::pidfd_open, ENOSYS}},
-        {{SYS_memfd_create, ENOSYS}}, {{number::clone3, ENOSYS}, {number::pidfd_open, ENOSYS}, {number::close_range, ENOSYS}}}) {
+       {std::vector<Refusal>{{number::clone3, ENOSYS}},
+        {{number::clone3, EPERM}},
+        {{number::pidfd_open, ENOSYS}},
+        {{SYS_memfd_create, ENOSYS}},
+        {{number::clone3, ENOSYS}, {number::pidfd_open, ENOSYS}, {number::close_range, ENOSYS}}}) {
     int const status = expectations([&] {
       refuse(refusals);
       for (Kind const& kind : all) {
@@ -478,8 +519,10 @@ TEST_CASE("a namespace that the caller may not enter is an Error that names it a
     auto const refused = [](Namespace const& place, std::vector<std::string> words) {
       words.push_back("setns " + to_string(place.id()) + " (in the child): Operation not permitted");
       Isolation const guest{.join = {place}};
-      EXPECT(fails_with(EPERM, "setns", [&] { run(guest, [] {}); }, words));
-      EXPECT(fails_with(EPERM, "setns", [&] { (void)run(guest, Command{"true"}); }, words));
+      EXPECT(fails_with(
+          EPERM, "setns", [&] { run(guest, [] {}); }, words));
+      EXPECT(fails_with(
+          EPERM, "setns", [&] { (void)run(guest, Command{"true"}); }, words));
     };
     refused(uts, {"CAP_SYS_ADMIN is needed", "join the user namespace that owns it as well"});
     refused(mnt, {"CAP_SYS_CHROOT"});
@@ -497,14 +540,15 @@ TEST_CASE("a user namespace that the caller is in, and a pid namespace that is n
   SKIP_UNLESS(is_root(), "the rest needs root");
   Isolation const outside{.join = {Namespace::current(ns::pid)}};
   CHECK(run({.unshare = ns::pid}, [&] {
-    std::string texts;
-    for (bool const program : {false, true}) try {
-        program ? (void)run(outside, Command{"true"}) : run(outside, [] {});
-      } catch (Error const& error) {
-        texts += contains(error.what(), "neither the caller's pid namespace nor one below it") ? "as said " : error.what();
-      }
-    return texts;
-  }) == "as said as said ");
+          std::string texts;
+          for (bool const program : {false, true}) try {
+              program ? (void)run(outside, Command{"true"}) : run(outside, [] {});
+            } catch (Error const& error) {
+              texts += contains(error.what(), "neither the caller's pid namespace nor one below it") ? "as said "
+                                                                                                     : error.what();
+            }
+          return texts;
+        }) == "as said as said ");
 }
 
 TEST_CASE("in a pid namespace whose init has ended nothing begins any more, and the Error names it") {
@@ -518,9 +562,8 @@ TEST_CASE("in a pid namespace whose init has ended nothing begins any more, and 
   for (Where const where : everywhere)
     for (bool const program : {false, true}) {
       CAPTURE(program);
-      Error const error = caught<Error>([&] {
-        on(where, [&] { program ? (void)run(guest, Command{"true"}) : run(guest, [] {}); });
-      });
+      Error const error =
+          caught<Error>([&] { on(where, [&] { program ? (void)run(guest, Command{"true"}) : run(guest, [] {}); }); });
       CHECK(error.code().value() == ENOMEM);
       CHECK(error.step() == "clone3");
       CHECK(contains(error.what(), "in " + place));
@@ -550,8 +593,8 @@ void look_into(Found& found, std::string const& directory, std::string const& ho
     ++found.secrets;
 }
 
-// Waits for newcomers, stops each and looks into it, time and again. Unless it `lets_go`, those that are no programs yet
-// are stopped again and again.
+// Waits for newcomers, stops each and looks into it, time and again. Unless it `lets_go`, those that are no programs
+// yet are stopped again and again.
 [[noreturn]] void lie_in_wait(Found& found, bool lets_go) {
   std::string const host = test::detail::link_target("/proc/self/exe"), name = read_file("/proc/self/comm");
   std::set<int> known;
@@ -582,7 +625,9 @@ void make_secret() { std::memcpy(const_cast<char*>(secret), "of the host", sizeo
 
 }  // namespace
 
-TEST_CASE("those who are in a user and a pid namespace cannot look into a child before it is a program, nor into a callable") {
+TEST_CASE(
+    "those who are in a user and a pid namespace cannot look into a child before it is a program, nor into a "
+    "callable") {
   NEEDS_USER_NAMESPACES;
   Shared<Found> found;
   Room const room{{.unshare = ns::user | ns::pid | ns::mnt | ns::uts, .mounts = {Mount::proc()}},
@@ -600,7 +645,8 @@ TEST_CASE("those who are in a user and a pid namespace cannot look into a child 
     for (int i = 0; i < 2000 && found->unborn < 5; ++i)
       meet([&] { return ChildProcess{guest, Command{"sleep", "1000"}}; });
     CHECK(found->unborn >= 5);
-    for (int i = 0; i < 5; ++i) meet([&] {
+    for (int i = 0; i < 5; ++i)
+      meet([&] {
         return ChildProcess{guest, [] {
                               for (;;) ::pause();
                             }};

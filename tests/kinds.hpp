@@ -115,12 +115,14 @@ inline std::vector<Kind> programs() {
 // root to another id.
 class Room {
  public:
-  explicit Room(cloister::Isolation isolation) : Room(std::move(isolation), [] {
-    for (;;) ::pause();
-  }) {}
+  explicit Room(cloister::Isolation isolation)
+      : Room(std::move(isolation), [] {
+          for (;;) ::pause();
+        }) {}
   template <class Callable>
   Room(cloister::Isolation isolation, Callable callable)
-      : types_(isolation.unshare), child_(cloister::ChildProcess{with_ids(std::move(isolation)), std::move(callable)}) {}
+      : types_(isolation.unshare),
+        child_(cloister::ChildProcess{with_ids(std::move(isolation)), std::move(callable)}) {}
 
   cloister::Child& child() { return child_; }
   cloister::Child const& child() const { return child_; }
@@ -161,7 +163,11 @@ inline std::vector<Kind> joining_kinds(Room const& room) {
     for (Init const init : {Init::none, Init::reaper})
       all.push_back({name + " in a pid namespace" + (init == Init::reaper ? " under a reaper" : "") +
                          " of a user namespace that it joins",
-                     program, NamespaceType::pid, init, {}, {user}});
+                     program,
+                     NamespaceType::pid,
+                     init,
+                     {},
+                     {user}});
   }
   return all;
 }

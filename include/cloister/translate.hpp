@@ -140,8 +140,8 @@ inline std::string id_map_of(Namespace const& place, Namespace const& here, char
   std::string text(lines * line_size + 1, '\0');
   MapReading reading{place.fd(), path, text.data(), text.size()};
   {
-    KeptDumpable dumpable;
-    dumpable.keep();
+    Dumpable dumpable;
+    dumpable.lend();
     if (int const result = run_in_helper(0, read_map_and_exit, &reading); result < 0) {
       reading.failed_step = "clone";
       reading.error = -result;

@@ -17,7 +17,8 @@ namespace cloister::detail {
 struct OwnPage {
   std::atomic<std::uint64_t> mark;
   pthread_mutex_t mutex;
-  pthread_mutex_t dumpable;  // of KeptDumpable, launch.hpp
+  pthread_mutex_t dumpable_gate;  // both of Dumpable
+  pthread_rwlock_t dumpable_users;
   std::atomic<bool> is_this_process;
 
   // Throws Error where there is no memory for it; once it has been made never again.
@@ -145,37 +146,45 @@ class HostOnlyDescriptors {
   std::vector<int> fds_;
 };
 
-// The caller's dumpable attribute belongs to its memory, and decides whose the files in /proc are of all who share that memory. A child
-// that changes its ids, or hides, takes it away for a moment.
-class KeptDumpable {
+// The caller's dumpable attribute belongs to its memory, and decides whose the files in /proc are of all who share that memory. A
+// child that changes its ids, or hides, takes it away for a moment, in which no other child may rely on it. Those that do start at the
+// same time; one that takes it away waits for them, and those that come later for it.
+class Dumpable {
  public:
-  KeptDumpable() noexcept = default;
-  ~KeptDumpable() {
-    if (value_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
+  Dumpable() noexcept = default;
+  ~Dumpable() {
+    if (before_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
+    if (is_taken_) ::pthread_mutex_unlock(&page_.dumpable_gate);
+    release();
   }
-  KeptDumpable(KeptDumpable const&) = delete;
-  // No other child takes it away meanwhile. The program that writes the maps of this one may be started under it.
-  void reserve() {
-    if (!reserved_.held) ::pthread_mutex_lock(&OwnPage::instance().dumpable);
-    reserved_.held = true;
+  Dumpable(Dumpable const&) = delete;
+  // It stays. The program that writes the maps of the child may be started meanwhile.
+  void rely() {
+    ::pthread_mutex_lock(&page_.dumpable_gate);
+    ::pthread_rwlock_rdlock(&page_.dumpable_users);
+    ::pthread_mutex_unlock(&page_.dumpable_gate);
+    is_relied_on_ = true;
   }
-  // This child may: until the end nobody else relies on it, and no fork copies the host.
-  void keep() {
-    reserve();
-    lock_.lock();
-    value_ = sys::prctl(PR_GET_DUMPABLE);
+  // The child may take it away; it comes back in the end. Until then no fork copies the host either.
+  void lend() {
+    release();
+    ::pthread_mutex_lock(&page_.dumpable_gate);
+    is_taken_ = true;
+    ::pthread_rwlock_wrlock(&page_.dumpable_users);
+    ::pthread_rwlock_unlock(&page_.dumpable_users);
+    no_fork_.lock();
+    before_ = sys::prctl(PR_GET_DUMPABLE);
   }
 
  private:
-  struct Reserved {
-    ~Reserved() {
-      if (held) ::pthread_mutex_unlock(&OwnPage::instance().dumpable);
-    }
-    bool held = false;
-  };
-  Reserved reserved_;
-  HostOnlyDescriptors::LaterLock lock_;
-  int value_ = 0;
+  void release() noexcept {
+    if (std::exchange(is_relied_on_, false)) ::pthread_rwlock_unlock(&page_.dumpable_users);
+  }
+
+  OwnPage& page_ = OwnPage::instance();
+  HostOnlyDescriptors::LaterLock no_fork_;
+  bool is_relied_on_ = false, is_taken_ = false;
+  int before_ = 0;
 };
 
 // Owns a descriptor that exists in this process only.

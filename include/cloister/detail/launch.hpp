@@ -873,10 +873,11 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
   ExitStatus end_of_middle = ExitStatus::unknown();
   {
     BlockedSignals const blocked;
-    KeptDumpable dumpable;
-    // The maps, and the offsets of clocks, are files in /proc.
-    if (plan.child.new_user || plan.child.clock_offsets != nullptr) dumpable.reserve();
-    if (among_others || (plan.child.ids_change && !waits)) dumpable.keep();
+    Dumpable dumpable;
+    if (among_others || (plan.child.ids_change && !waits))
+      dumpable.lend();
+    else if (plan.child.new_user || plan.child.clock_offsets != nullptr)
+      dumpable.rely();  // maps and the offsets of clocks are files in /proc
     if (passing_thread)
       on_passing_thread([&first]() noexcept { clone_sharing(first); });
     else
@@ -906,7 +907,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     if (waits && birth.pid > 0) {
       try {
         write_maps_if_asked(plan, birth);
-        if (plan.child.ids_change && !among_others) dumpable.keep();
+        if (plan.child.ids_change && !among_others) dumpable.lend();
         tell_to_go(plan, running.channel.get());
       } catch (...) {
         birth.kill();
