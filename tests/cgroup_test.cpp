@@ -157,6 +157,22 @@ TEST_CASE("a child of every kind begins in the cgroup, given by path and by desc
   CHECK(group.processes() == "");
 }
 
+TEST_CASE("a child that joins namespaces begins in the cgroup as well") {
+  SKIP_UNLESS(why_no_cgroup().empty(), why_no_cgroup());
+  SKIP_UNLESS(user_namespaces(), "user namespaces are not to be had");
+  TemporaryCgroup const group(*TemporaryCgroup::parent());
+  Room const room{{.unshare = user | pid | cloister::flags::time}};
+  Unchanged const unchanged;
+  for (Where const where : everywhere)
+    for (Kind const& kind : joining_kinds(room)) {
+      CAPTURE(kind.name);
+      CAPTURE(name_of(where));
+      Isolation isolation = kind.isolation();
+      isolation.cgroup = Cgroup::path(group.path());
+      CHECK(contains(on(where, [&] { return seen_by(kind, isolation); }), "/" + group.name()));
+    }
+}
+
 TEST_CASE("a cgroup namespace of the child's own has that cgroup as its root") {
   SKIP_UNLESS(why_no_cgroup().empty(), why_no_cgroup());
   TemporaryCgroup const group(*TemporaryCgroup::parent());
