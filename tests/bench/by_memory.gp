@@ -1,4 +1,4 @@
-# Draws what `memory` prints:  build/tests/bench/memory >memory.dat && gnuplot -e 'data="memory.dat"' tests/bench/memory.gp >memory.svg
+# Draws what `by_memory` prints:  build/tests/bench/by_memory >m.dat && gnuplot -e 'data="m.dat"' tests/bench/by_memory.gp >m.svg
 set terminal svg size 760,420 font "sans-serif,13" background "white" noenhanced
 set key outside right top reverse Left
 set title "Starting a child, by the parent's resident memory"

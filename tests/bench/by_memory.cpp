@@ -1,8 +1,8 @@
 // What it costs to start a program, and to call a function in a child, from a parent with more and more memory, beside what else
-// starts programs. A process of its own for each size; the ways take turns. Prints a table that gnuplot reads as well: memory.gp
+// starts programs. A process of its own for each size; the ways take turns. Prints a table that gnuplot reads as well: by_memory.gp
 // draws it.
 //
-//   memory [--rounds N] [--largest MIB] [PROGRAM]
+//   by_memory [--rounds N] [--largest MIB] [PROGRAM]
 //
 // PROGRAM is what is executed, by default `nothing` beside this program.
 #include <fmt/format.h>
