@@ -289,10 +289,15 @@ TEST_SUITE("circumstances" * doctest::skip()) {
     CHECK(true);
   }
   ISOLATED_TEST_CASE("a process of its own returns as well") {
-    if (::fork() == 0) {
-      CHECK(std::string("in a fork that returns") == "");
-    } else {
-      ::wait(nullptr);
+    SUBCASE("outer") {
+      SUBCASE("inner") {
+        if (::fork() == 0) {
+          CHECK(std::string("in a fork that returns") == "");
+        } else {
+          ::wait(nullptr);
+        }
+      }
+      SUBCASE("the next") { CHECK(std::string("in the next subcase") == ""); }
     }
     CHECK(true);
   }
@@ -312,6 +317,12 @@ TEST_SUITE("circumstances" * doctest::skip()) {
       CHECK(cloister::hostname() + " further" == "");
     });
     CHECK(cloister::hostname() == "outer");
+  }
+  ISOLATED_TEST_CASE("isolates further with subcases", .unshare = user | uts) {
+    isolated({.unshare = uts}, [] {
+      SUBCASE("one way") { CHECK(std::string("one way further in") == ""); }
+      SUBCASE("another") { CHECK(std::string("another way further in") == ""); }
+    });
   }
   TEST_CASE("after a subcase") {
     SUBCASE("before") { CHECK(true); }

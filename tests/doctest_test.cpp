@@ -152,12 +152,13 @@ TEST_CASE("assertions reach the parent whatever the body does to its process") {
   SKIP_UNLESS(can_unshare_user(), "no user namespaces");
   std::string const said = run_cases("circumstances", {}).text;
   for (std::string const text :
-       {"without descriptors", "none inherited", "in a fork", "in a fork that returns", "after a killed one",
-        "inner further", "in a subcase of the body", "run 1", "run 2", "untrusted"})
+       {"without descriptors", "none inherited", "in a fork", "in a fork that returns", "in the next subcase", "after a killed one",
+        "inner further", "one way further in", "another way further in",
+        "in a subcase of the body", "run 1", "run 2", "untrusted"})
     CHECK_MESSAGE(occurrences(said, "values: CHECK( " + text + " ==  )") == 1, text);
   CHECK(contains(part_of(said, "isolates further"), "logged: around\n          within\n"));
   CHECK(contains(part_of(said, "within subcases and contexts"), "logged: of the case\n"));
-  CHECK(contains(without_padding(said), "test cases: 9 | 1 passed | 8 failed"));
+  CHECK(contains(without_padding(said), "test cases: 10 | 1 passed | 9 failed"));
 }
 
 TEST_CASE(

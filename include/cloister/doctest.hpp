@@ -155,12 +155,15 @@ class DoctestListener : public DoctestReporter {
 
   void begin(OutcomeRecorder<DoctestEvent> const& recorder) {
     recorder_ = &recorder;
+    body_process_.emplace();
     inherited_contexts_ = active_contexts_;
     inherited_strings_ = stringified_contexts_;
     for (doctest::IReporter** each = reporters_.first; each != reporters_.last; ++each)
       if (*each != this) *each = &mute_;
   }
   bool in_body() const noexcept { return recorder_ != nullptr; }
+  // A process that the body forked leaves the same subcases once more: those are not told.
+  bool decides() const noexcept { return in_body() && body_process_->is_it(); }
   void tell(DoctestEvent const& event) const { recorder_->record(event); }
 
   void stopped() const { tell({.kind = DoctestEvent::Kind::stopped}); }
@@ -214,7 +217,7 @@ class DoctestListener : public DoctestReporter {
     ~Meeting() {
       if (listener_ == nullptr) return;
       listener_->meeting_ = outer_;
-      if (listener_->in_body() && !entered)
+      if (listener_->decides() && !entered)
         listener_->tell(
             {.kind = DoctestEvent::Kind::subcase_passed_by, .line = line_, .file = file_, .text = subcase_});
     }
@@ -233,18 +236,18 @@ class DoctestListener : public DoctestReporter {
       throw std::logic_error(join({"cloister: SUBCASE(\"", subcase.m_name.c_str(),
                                    "\") in an isolated body: ", subcase.m_file, " must include cloister/doctest.hpp"}));
     meeting_->entered = true;
-    tell({.kind = DoctestEvent::Kind::subcase_entered,
+    if (decides()) tell({.kind = DoctestEvent::Kind::subcase_entered,
           .line = subcase.m_line,
           .file = subcase.m_file,
           .text = subcase.m_name.c_str()});
   }
   void subcase_end() override {
-    if (in_body()) tell({.kind = DoctestEvent::Kind::subcase_left, .unwinding = std::uncaught_exceptions() > 0});
+    if (decides()) tell({.kind = DoctestEvent::Kind::subcase_left, .unwinding = std::uncaught_exceptions() > 0});
   }
 
   // A GENERATE, likewise.
   static void announce_generator(std::size_t values) {
-    if (current_ != nullptr && current_->in_body())
+    if (current_ != nullptr && current_->decides())
       current_->tell({.kind = DoctestEvent::Kind::generator, .type = static_cast<int>(values)});
   }
 
@@ -296,6 +299,7 @@ class DoctestListener : public DoctestReporter {
   int active_contexts_ = 0, stringified_contexts_ = 0;
   DoctestReporter mute_;
   OutcomeRecorder<DoctestEvent> const* recorder_ = nullptr;
+  std::optional<ThisProcess> body_process_;
   Meeting* meeting_ = nullptr;
   // Of this thread: those around the call of isolated(), which are the parent's.
   static inline thread_local int inherited_contexts_ = 0;
@@ -339,6 +343,7 @@ class DoctestReplay {
         break;
       case Kind::generator:
 #ifdef DOCTEST_GENERATE
+        DoctestListener::announce_generator(static_cast<std::size_t>(event.type));
         (void)doctest::detail::acquireGeneratorDecisionIndex(static_cast<std::size_t>(event.type));
 #endif
         break;
@@ -425,6 +430,8 @@ class DoctestReplay {
   }
 
   void subcase(DoctestEvent const& event, bool entered) {
+    // Where this process is itself the child of a body, its parent has to hear of it too.
+    DoctestListener::Meeting const meeting{event.text.c_str(), kept(event.file), event.line};
     auto here = std::make_unique<doctest::detail::Subcase>(event.text.c_str(), kept(event.file), event.line);
     if (here->m_entered != entered)
       throw std::logic_error("cloister: a SUBCASE was decided upon in one way in the child and in the other here");

@@ -85,15 +85,16 @@ void run_body(OutcomeStream& stream, Body&& body) {
     (frame.put(content), ...);
     stream.put(frame.text(), OutcomeStream::Until::written);
   };
+  put(Frame::ending, ending);  // before the instruments, which may end the process
   if (leaks()) put(Frame::leak);
   if (std::string const counts = save_coverage(); !counts.empty()) put(Frame::coverage, counts);
-  put(Frame::ending, ending);
 }
 
 // What becomes of a body whose child could not be started; empty if it is not for the lack of such a world.
 inline std::optional<TestEnding> refused(Isolation const& isolation) {
   Support const support = probe(isolation);
-  if (support) return std::nullopt;
+  // A file that is not there, descriptors that have run out: mistakes of the test, no lack of the machine.
+  if (support || support.obstacle() == Obstacle::other) return std::nullopt;
   std::string reason = join({support.reason(), support.remedy().empty() ? "" : "; ", support.remedy()});
   char const* const required = std::getenv("CLOISTER_REQUIRE_ISOLATION");
   if (required == nullptr || std::string_view{required}.empty() || std::string_view{required} == "0")
@@ -126,9 +127,7 @@ TestEnding run_test(Isolation const& isolation, Body&& body, Report&& report, Ca
   std::optional<ChildProcess<void()>> child;
   try {
     child.emplace(isolation, [&] { detail::run_body(stream, [&] { body(recorder); }); });
-  } catch (Error const& error) {
-    // A file that is not there is a mistake of the test, no lack of the machine.
-    if (error.code() == std::errc::no_such_file_or_directory) throw;
+  } catch (Error const&) {
     if (auto ending = detail::refused(isolation)) return *std::move(ending);
     throw;
   } catch (ChildDied const&) {  // before the world stood: perhaps by a filter of system calls

@@ -482,18 +482,23 @@ inline NamespaceListing search_namespaces(CloneFlags types) {
                         }),
         "read", "/proc");
 
+  // This process is looked at alone: what one thread of it holds open for the search is nothing for the other to find.
+  pid_t const self = sys::getpid();
   std::size_t next = 0;
   std::exception_ptr failure, failure_of_helper;
   auto const look = [&](NamespaceSearch& search, std::exception_ptr& thrown) noexcept {
     try {
       for (std::size_t at; (at = __atomic_fetch_add(&next, turn, __ATOMIC_RELAXED)) < pids.size();)
-        for (std::size_t const end = std::min(at + turn, pids.size()); at < end; ++at) search.look_at_process(pids[at]);
+        for (std::size_t const end = std::min(at + turn, pids.size()); at < end; ++at)
+          if (pids[at] != self) search.look_at_process(pids[at]);
     } catch (...) {
       thrown = std::current_exception();
     }
   };
-  NamespaceSearch search{types, proc.get(), own.st_dev}, of_helper{types, proc.get(), own.st_dev};
+  NamespaceSearch search{types, proc.get(), own.st_dev}, of_helper{types, proc.get(), own.st_dev},
+      of_self{types, proc.get(), own.st_dev};
   search.look_at_own_mounts();
+  of_self.look_at_process(self);
   if (pids.size() >= many) {
     auto helper = [&]() noexcept { look(of_helper, failure_of_helper); };
     try {
@@ -505,6 +510,7 @@ inline NamespaceListing search_namespaces(CloneFlags types) {
   if (failure) std::rethrow_exception(failure);
   if (failure_of_helper) std::rethrow_exception(failure_of_helper);
   search.add(of_helper);
+  search.add(of_self);
   NamespaceListing listing = search.finish();
   listing.hidden_processes = !init_is_listed;  // there is one, whoever's it is
   return listing;
