@@ -117,7 +117,8 @@ inline std::string untimely_end(Isolation const& isolation, ExitStatus const& st
 // cannot be had and probe() says why, the body is skipped, unless the environment has CLOISTER_REQUIRE_ISOLATION=1. A
 // leak that LeakSanitizer finds in the child fails the body; what gcov and clang have counted in the child is added to
 // this process's counts, by gcov through the files, where the child's world has them. Throws std::invalid_argument and
-// Error as a ChildProcess does, and what `report` throws.
+// Error as a ChildProcess does, and what `report` throws. What processes that the body left behind say after its end is
+// not heard; with pid in the description they end with it.
 template <class Outcome, class Body, class Report>
 TestEnding run_test(Isolation const& isolation, Body&& body, Report&& report, CallOptions const& options = {}) {
   detail::Deadline const deadline = options.timeout ? detail::Deadline{*options.timeout} : detail::Deadline{};
