@@ -105,7 +105,7 @@ class [[nodiscard]] Child {
   using Running = detail::Running;
   struct State {
     Running running;
-    std::uint64_t mark = 0;  // of the process that made the handle
+    detail::ProcessMark mark;  // of the process that made the handle
     std::optional<ExitStatus> status;
     std::optional<ExitStatus> reported;  // by an init
     detail::Received outcome;            // the callable's result or exception, once it has a status
@@ -118,7 +118,7 @@ class [[nodiscard]] Child {
 
   Child(Running&& running, detail::Plan const& plan) {
     state_.running = std::move(running);
-    state_.mark = detail::process_mark();
+    state_.mark = detail::ProcessMark::own();
     state_.dies_with_parent = plan.child.dies_with_parent;
     state_.has_reaper = plan.child.reaper;
     state_.is_init = plan.new_pid() && !plan.child.reaper;
@@ -202,7 +202,7 @@ class [[nodiscard]] Child {
 
   // A child that became another user may refuse to be killed; waiting for it would then hang the host.
   void end() noexcept {
-    if (!state_.running.pidfd || state_.status || state_.mark != detail::process_mark()) return;
+    if (!state_.running.pidfd || state_.status || !state_.mark.is_of_this_process()) return;
     int const pidfd = state_.running.pidfd.get(), pid = state_.running.pid;
     if (detail::signal_child(pidfd, pid, SIGKILL) != -EPERM) (void)detail::reap(pidfd, pid);
   }

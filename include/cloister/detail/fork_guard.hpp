@@ -53,6 +53,26 @@ inline std::uint64_t process_mark() {
   return mark;
 }
 
+// The process that something belongs to. It keeps the page that it was marked in: each shared library that hides its symbols has one of
+// its own, and what one of them made may end in another.
+class ProcessMark {
+ public:
+  ProcessMark() noexcept = default;
+  static ProcessMark own() {
+    ProcessMark mark;
+    mark.page_ = &OwnPage::instance();
+    mark.mark_ = process_mark();
+    return mark;
+  }
+  bool is_of_this_process() const noexcept {
+    return page_ != nullptr && page_->mark.load(std::memory_order_acquire) == mark_;
+  }
+
+ private:
+  OwnPage* page_ = nullptr;
+  std::uint64_t mark_ = 0;
+};
+
 // Tells the process that made it from whatever it forks. A new mark for the process would serve as well, but that takes three pages that
 // have not been touched yet, and in a child that has just been forked each costs more than a system call.
 class ThisProcess {
@@ -76,7 +96,8 @@ class HostOnlyDescriptors {
   // While it lives no fork of this process begins: what is created and registered under it is in no copy.
   class [[nodiscard]] Lock {
    public:
-    Lock() : descriptors_(instance()) { descriptors_.lock(); }
+    Lock() : Lock(instance()) {}
+    explicit Lock(HostOnlyDescriptors& descriptors) noexcept : descriptors_(descriptors) { descriptors_.lock(); }
     ~Lock() { descriptors_.unlock(); }
     Lock(Lock const&) = delete;
 
@@ -108,7 +129,7 @@ class HostOnlyDescriptors {
   }
   // Closes it under the lock, so that no fork in between sees the number reused.
   void close(int fd) noexcept {
-    Lock const held;
+    Lock const held{*this};
     for (int& each : fds_)
       if (each == fd) each = fds_.back();
     fds_.pop_back();
@@ -122,8 +143,8 @@ class HostOnlyDescriptors {
                                         [] { instance().close_copies(); });
     if (result != 0) throw Error(result, "pthread_atfork");
   }
-  void lock() noexcept { ::pthread_mutex_lock(&OwnPage::instance().mutex); }
-  void unlock() noexcept { ::pthread_mutex_unlock(&OwnPage::instance().mutex); }
+  void lock() noexcept { ::pthread_mutex_lock(&page_.mutex); }
+  void unlock() noexcept { ::pthread_mutex_unlock(&page_.mutex); }
   void before_fork() noexcept {
     lock();
     forking_ = process_mark();
@@ -141,6 +162,7 @@ class HostOnlyDescriptors {
       for (int fd : fds_) sys::close(fd);
   }
 
+  OwnPage& page_ = OwnPage::instance();
   std::uint64_t owner_ = 0;    // the process whose descriptors these are
   std::uint64_t forking_ = 0;  // the process that is being copied
   std::vector<int> fds_;
@@ -191,25 +213,29 @@ class Dumpable {
 class HostOnlyDescriptor {
  public:
   HostOnlyDescriptor() noexcept = default;
-  HostOnlyDescriptor(FileDescriptor fd, HostOnlyDescriptors::Lock const& lock) : mark_(process_mark()) {
-    HostOnlyDescriptors::instance().add(fd.get(), lock);
+  HostOnlyDescriptor(FileDescriptor fd, HostOnlyDescriptors::Lock const& lock)
+      : mark_(ProcessMark::own()), registry_(&HostOnlyDescriptors::instance()) {
+    registry_->add(fd.get(), lock);
     fd_ = fd.release();
   }
-  HostOnlyDescriptor(HostOnlyDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)), mark_(other.mark_) {}
+  HostOnlyDescriptor(HostOnlyDescriptor&& other) noexcept
+      : fd_(std::exchange(other.fd_, -1)), mark_(other.mark_), registry_(other.registry_) {}
   HostOnlyDescriptor& operator=(HostOnlyDescriptor&& other) noexcept {
     HostOnlyDescriptor old = std::move(*this);
     fd_ = std::exchange(other.fd_, -1);
     mark_ = other.mark_;
+    registry_ = other.registry_;
     return *this;
   }
   ~HostOnlyDescriptor() {
-    if (fd_ >= 0 && mark_ == process_mark()) HostOnlyDescriptors::instance().close(fd_);
+    if (fd_ >= 0 && mark_.is_of_this_process()) registry_->close(fd_);
   }
   int get() const noexcept { return fd_; }
 
  private:
   int fd_ = -1;
-  std::uint64_t mark_ = 0;
+  ProcessMark mark_;
+  HostOnlyDescriptors* registry_ = nullptr;  // of the library that made it
 };
 
 }  // namespace cloister::detail
