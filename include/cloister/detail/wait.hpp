@@ -18,16 +18,18 @@ inline ExitStatus status_of(::siginfo_t const& info) noexcept {
 
 // How a child ended that somebody else has reaped: another wait of the host, or the kernel because the host ignores SIGCHLD. The
 // kernel notes it a moment after the child counts as ended, or later on a busy machine, and before its pidfd hangs up: hence the
-// patience. Linux 6.15, ioctl_pidfd(2); unknown before.
+// patience. If that happens while the kernel looks it says ESRCH, and knows the next time. Linux 6.15, ioctl_pidfd(2); unknown before.
 inline ExitStatus status_from_pidfd(int pidfd) noexcept {
   constexpr int quick = 100, patient = 300;
   bool is_gone = false;
   for (int attempt = 0; attempt < patient; ++attempt) {
     kernel::pidfd_info info{};
     info.mask = kernel::pidfd_info_exit;
-    if (sys::ioctl(pidfd, kernel::pidfd_get_info, sys::arg(&info)) < 0) break;
-    if ((info.mask & kernel::pidfd_info_exit) != 0) return ExitStatus::from_wait_status(info.exit_code);
-    if (is_gone) break;
+    int const result = sys::ioctl(pidfd, kernel::pidfd_get_info, sys::arg(&info));
+    if (result == 0 && (info.mask & kernel::pidfd_info_exit) != 0) return ExitStatus::from_wait_status(info.exit_code);
+    if (is_gone || (result < 0 && result != -ESRCH)) break;
+    is_gone = result < 0;
+    if (is_gone) continue;
     if (attempt < quick) {
       sys::sched_yield();
       continue;
