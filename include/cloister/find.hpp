@@ -132,7 +132,7 @@ class NumberSearch {
     bool readable = true;
     for_each_name(opened, [&](char const* name) {
       std::uint64_t const number = number_of_link(opened, name, &readable);
-      if (number != 0 && !seen_.contains(number)) look_at(try_open(opened, name, O_RDONLY));
+      if (number != 0 && !seen_.contains(number)) look_at(adopt(open_namespace_at(opened, name), name));
       return !found_;
     });
     return readable;
@@ -166,8 +166,7 @@ class NumberSearch {
       std::uint64_t const number = number_of(root);
       if (number == 0 || seen_.contains(number)) continue;
       std::string const path = join({task, "/root", unescaped(root + std::strcspn(root, " ") + 1)});
-      // Something else may be there by now: a fifo would wait for its writer.
-      look_at(try_open(proc_.get(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+      look_at(adopt(open_namespace_at(proc_.get(), path.c_str(), O_NOFOLLOW), path));
     }
   }
   // A field of that file, in which blanks and the like are written as \040.

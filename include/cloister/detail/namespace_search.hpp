@@ -20,6 +20,7 @@
 #include "../namespace_info.hpp"
 #include "hint.hpp"
 #include "proc.hpp"
+#include "proc_files.hpp"
 #include "syscall.hpp"
 #include "text.hpp"
 #include "thread.hpp"
@@ -329,7 +330,10 @@ class NamespaceSearch {
       if (number == 0 || !wanted(type)) return;
       std::size_t const at = place_of(type, number);
       ++found_[at].descriptors;
-      if (!is_examined(found_[at])) examine(try_open(opened, name, O_RDONLY), at);
+      if (is_examined(found_[at])) return;
+      int const fd = open_namespace_at(opened, name);
+      if (exhausted(fd)) throw Error(-fd, "open", name);
+      examine(FileDescriptor::adopt(fd), at);
     });
     if (unreadable) ++listing_.unreadable_descriptor_tables;
   }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "syscall.hpp"
+#include "text.hpp"
 
 namespace cloister::detail {
 
@@ -32,6 +33,20 @@ inline std::string read_rest(int fd) {
   char part[4096];
   for (long size; (size = sys::read(fd, part, sizeof part)) > 0;) text.append(part, static_cast<std::size_t>(size));
   return text;
+}
+
+// Opens a namespace by a name that somebody else may let lead to any file. What is there is looked at before it is opened: to open a
+// device may be to use it, and a fifo would wait for its writer. A descriptor or a negative errno, EINVAL if it is no namespace.
+inline int open_namespace_at(int directory, char const* path, int flags = 0) {
+  int const found = sys::openat(directory, path, O_PATH | O_CLOEXEC | flags);
+  if (found < 0) return found;
+  struct ::statfs system {};
+  int result = sys::fstatfs(found, &system);
+  if (result == 0 && system.f_type != kernel::nsfs_magic) result = -EINVAL;
+  if (result == 0)
+    result = sys::openat(AT_FDCWD, join({"/proc/thread-self/fd/", std::to_string(found)}).c_str(), O_RDONLY | O_CLOEXEC);
+  sys::close(found);
+  return result;
 }
 
 }  // namespace cloister::detail
