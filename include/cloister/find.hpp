@@ -17,38 +17,6 @@ namespace cloister {
 
 namespace detail {
 
-// Numbers in their order, each once.
-class NumberSet {
- public:
-  bool contains(std::uint64_t number) const noexcept { return is_at(number, place_of(number)); }
-  // Whether it was new.
-  bool insert(std::uint64_t number) {
-    std::size_t const at = place_of(number);
-    if (is_at(number, at)) return false;
-    numbers_.push_back(number);
-    for (std::size_t i = numbers_.size() - 1; i > at; --i) numbers_[i] = numbers_[i - 1];
-    numbers_[at] = number;
-    return true;
-  }
-
- private:
-  bool is_at(std::uint64_t number, std::size_t at) const noexcept {
-    return at < numbers_.size() && numbers_[at] == number;
-  }
-  std::size_t place_of(std::uint64_t number) const noexcept {
-    std::size_t begin = 0;
-    for (std::size_t end = numbers_.size(); begin < end;) {
-      std::size_t const middle = begin + (end - begin) / 2;
-      if (numbers_[middle] < number)
-        begin = middle + 1;
-      else
-        end = middle;
-    }
-    return begin;
-  }
-  std::vector<std::uint64_t> numbers_;
-};
-
 // Looks where a namespace may show, until it is found: the kernel's own table; the links of threads and what is mounted
 // in their mnt namespaces, those of the calling thread first; descriptors; and the owners and parents of all these.
 // Each namespace is opened once, and asked for its numbers itself: what led to it may have changed meanwhile.
@@ -98,7 +66,7 @@ class NumberSearch {
   void look_at_each_process(Look&& look) {
     if (found_) return;
     FileDescriptor const proc = try_open(proc_.get(), ".", O_RDONLY | O_DIRECTORY);
-    for_each_process(proc.get(), [&](char const* name) {
+    for_each_number(proc.get(), [&](char const* name) {
       look(name);
       return !found_;
     });
@@ -119,8 +87,8 @@ class NumberSearch {
   }
   bool look_at_task(std::string const& task) {
     if (!look_into(join({task, "/ns"}))) return false;
-    std::uint64_t const mnt = number_of_link(proc_.get(), join({task, "/ns/mnt"}).c_str());
-    if (mnt != 0 && !found_ && mount_tables_.insert(mnt)) look_at_mounts(task);
+    long const mnt = number_of_link(proc_.get(), join({task, "/ns/mnt"}).c_str());
+    if (mnt != 0 && !found_ && !mount_tables_.contains(mnt) && look_at_mounts(task)) mount_tables_.find_or_add(mnt, 0);
     return true;
   }
 
@@ -131,66 +99,43 @@ class NumberSearch {
     if (!directory) return opened != -EACCES && opened != -EPERM;
     bool readable = true;
     for_each_name(opened, [&](char const* name) {
-      std::uint64_t const number = number_of_link(opened, name, &readable);
+      long const number = number_of_link(opened, name, &readable);
       if (number != 0 && !seen_.contains(number)) look_at(adopt(open_namespace_at(opened, name), name));
       return !found_;
     });
     return readable;
   }
-  static std::uint64_t number_of_link(int directory, char const* name, bool* readable = nullptr) {
+  static long number_of_link(int directory, char const* name, bool* readable = nullptr) {
     char text[64];
     long const size = sys::readlinkat(directory, name, text, sizeof text - 1);
     if (size == -EACCES && readable != nullptr) *readable = false;
     text[size > 0 ? size : 0] = '\0';
-    return number_of(text);
-  }
-  // Of "uts:[4026531838]"; 0 if it is something else.
-  static std::uint64_t number_of(char const* text) {
-    for (NamespaceType type : all_namespace_types) {
-      char const* const name = to_string(type);
-      std::size_t const size = std::strlen(name);
-      if (std::strncmp(text, name, size) == 0 && text[size] == ':' && text[size + 1] == '[')
-        return std::strtoull(text + size + 2, nullptr, 10);
-    }
-    return 0;
+    return parse_link(text).second;
   }
 
-  void look_at_mounts(std::string const& task) {
+  // False if they may not be read: another task of the same mnt namespace may show them.
+  bool look_at_mounts(std::string const& task) {
     FileDescriptor const file = try_open(proc_.get(), join({task, "/mountinfo"}).c_str(), O_RDONLY);
-    if (!file) return;
     std::string const text = read_rest(file.get());
     // 36 35 0:4 net:[4026532567] /run/netns/blue rw - nsfs nsfs rw
     for (char const* line = text.c_str(); *line != '\0' && !found_; line += std::strcspn(line, "\n") + 1) {
       char const* root = line;
       for (int field = 0; field < 3; ++field) root += std::strcspn(root, " ") + 1;
-      std::uint64_t const number = number_of(root);
+      long const number = parse_link(root).second;
       if (number == 0 || seen_.contains(number)) continue;
       std::string const path = join({task, "/root", unescaped(root + std::strcspn(root, " ") + 1)});
       look_at(adopt(open_namespace_at(proc_.get(), path.c_str(), O_NOFOLLOW), path));
     }
+    return !text.empty();
   }
-  // A field of that file, in which blanks and the like are written as \040.
-  static std::string unescaped(char const* field) {
-    std::string text;
-    for (; *field != ' ' && *field != '\0'; ++field) {
-      if (*field != '\\') {
-        text += *field;
-        continue;
-      }
-      int code = 0;
-      for (int digit = 0; digit < 3; ++digit) code = code * 8 + (*++field - '0');
-      text += static_cast<char>(code);
-    }
-    return text;
-  }
-
   // --- the namespaces themselves
 
   void look_at(FileDescriptor fd) {
     struct ::statfs system {};
     struct ::stat file {};
     if (!fd || sys::fstatfs(fd.get(), &system) < 0 || system.f_type != kernel::nsfs_magic) return;
-    if (sys::fstat(fd.get(), &file) < 0 || !seen_.insert(file.st_ino)) return;
+    if (sys::fstat(fd.get(), &file) < 0 || seen_.contains(static_cast<long>(file.st_ino))) return;
+    seen_.find_or_add(static_cast<long>(file.st_ino), 0);
     if (is_wanted(fd.get(), file.st_ino)) {
       found_ = std::move(fd);
       return;
@@ -208,8 +153,8 @@ class NumberSearch {
   std::uint64_t type_, inode_, id_;
   FileDescriptor proc_;
   FileDescriptor found_;
-  NumberSet seen_;          // inode numbers
-  NumberSet mount_tables_;  // those of mnt namespaces
+  NumberIndex seen_;          // inode numbers
+  NumberIndex mount_tables_;  // those of mnt namespaces
   std::size_t unreadable_ = 0;
 };
 

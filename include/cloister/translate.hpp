@@ -71,7 +71,7 @@ inline std::optional<pid_t> translate_by_proc(pid_t pid, Namespace const& from, 
   FileDescriptor const proc = FileDescriptor::adopt(opened);
   bool found = false;
   pid_t translated = 0;
-  for_each_process(opened, [&](char const* name) {
+  for_each_number(opened, [&](char const* name) {
     // It stays the directory of this process.
     auto const process = FileDescriptor::adopt(sys::openat(opened, name, O_PATH | O_DIRECTORY | O_CLOEXEC));
     auto const status = FileDescriptor::adopt(sys::openat(process.get(), "status", O_RDONLY | O_CLOEXEC));

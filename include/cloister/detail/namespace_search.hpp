@@ -1,8 +1,6 @@
 // The walk through /proc that finds every namespace in sight.
 #pragma once
 
-#include <dirent.h>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -26,61 +24,6 @@
 #include "thread.hpp"
 
 namespace cloister::detail {
-
-// Calls `visit(name)` for each entry of the directory whose name is a number. The result is 0 or a negative errno.
-template <class Visit>
-int for_each_number(int directory, Visit&& visit) {
-  alignas(::dirent64) char buffer[8192];
-  for (;;) {
-    long const size = sys::getdents64(directory, buffer, sizeof buffer);
-    if (size <= 0) return static_cast<int>(size);
-    for (long at = 0; at < size;) {
-      auto const* entry = reinterpret_cast<::dirent64 const*>(buffer + at);
-      at += entry->d_reclen;
-      if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9') visit(static_cast<char const*>(entry->d_name));
-    }
-  }
-}
-
-// Where in a list each inode number stands, in the order of the numbers.
-class NumberIndex {
- public:
-  struct Place {
-    long number;
-    std::size_t at;
-  };
-  // The place of the number: `at` if it had none.
-  std::size_t find_or_add(long number, std::size_t at) {
-    std::size_t const i = lower_bound(number);
-    if (is_at(number, i)) return places_[i].at;
-    places_.push_back({number, at});  // and not insert(), which costs each including file several ms
-    for (std::size_t last = places_.size() - 1; last > i; --last) places_[last] = places_[last - 1];
-    places_[i] = {number, at};
-    return at;
-  }
-  std::size_t find(long number, std::size_t otherwise) const {
-    std::size_t const i = lower_bound(number);
-    return is_at(number, i) ? places_[i].at : otherwise;
-  }
-  bool contains(long number) const { return is_at(number, lower_bound(number)); }
-  auto begin() const { return places_.begin(); }
-  auto end() const { return places_.end(); }
-
- private:
-  bool is_at(long number, std::size_t i) const { return i < places_.size() && places_[i].number == number; }
-  std::size_t lower_bound(long number) const {
-    std::size_t low = 0;
-    for (std::size_t high = places_.size(); low < high;) {
-      std::size_t const middle = low + (high - low) / 2;
-      if (places_[middle].number < number)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    return low;
-  }
-  std::vector<Place> places_;
-};
 
 // Gathers what the processes show that it is given, in the order of their pids. A process is looked at through one open
 // directory, that of its links, which stays its own should its pid be reused; each namespace is opened once, where it
@@ -324,29 +267,19 @@ class NamespaceSearch {
       char text[64];
       long const size = sys::readlinkat(opened, name, text, sizeof text - 1);
       if (denied(size)) unreadable = true;
-      if (size <= 0) return;
+      if (size <= 0) return true;
       text[size] = '\0';
-      auto const [type, number] = parse(text);
-      if (number == 0 || !wanted(type)) return;
+      auto const [type, number] = parse_link(text);
+      if (number == 0 || !wanted(type)) return true;
       std::size_t const at = place_of(type, number);
       ++found_[at].descriptors;
-      if (is_examined(found_[at])) return;
+      if (is_examined(found_[at])) return true;
       int const fd = open_namespace_at(opened, name);
       if (exhausted(fd)) throw Error(-fd, "open", name);
       examine(FileDescriptor::adopt(fd), at);
+      return true;
     });
     if (unreadable) ++listing_.unreadable_descriptor_tables;
-  }
-
-  // Of "net:[4026531840]"; 0 if it is no namespace. The path of a file begins with a slash or a bracket.
-  static std::pair<NamespaceType, long> parse(char const* text) {
-    for (NamespaceType type : all_namespace_types) {
-      char const* const name = to_string(type);
-      std::size_t const size = std::strlen(name);
-      if (std::strncmp(text, name, size) == 0 && text[size] == ':' && text[size + 1] == '[')
-        return {type, std::strtol(text + size + 2, nullptr, 10)};
-    }
-    return {NamespaceType{}, 0};
   }
 
   void look_at_threads(int links, pid_t pid, Numbers const& of_main) {
@@ -356,9 +289,10 @@ class NamespaceSearch {
     FileDescriptor const threads = try_open(links, "../task", O_RDONLY | O_DIRECTORY);
     if (!threads) return;
     for_each_number(threads.get(), [&](char const* name) {
-      if (std::strtol(name, nullptr, 10) == pid) return;
+      if (std::strtol(name, nullptr, 10) == pid) return true;
       FileDescriptor const of_thread = FileDescriptor::adopt(open_links(threads.get(), name));
       if (of_thread) look_at_thread(of_thread.get(), of_main);
+      return true;
     });
   }
   void look_at_thread(int links, Numbers const& of_main) {
@@ -418,7 +352,7 @@ class NamespaceSearch {
       *end = '\0';
       line = end + 1;
     }
-    auto const [type, number] = parse(words[3]);
+    auto const [type, number] = parse_link(words[3]);
     if (number == 0 || !wanted(type)) return;
     std::string const path = unescaped(words[4]);
     std::size_t const at = place_of(type, number);
@@ -429,20 +363,6 @@ class NamespaceSearch {
     for (std::string const& known : info.mounts)
       if (known == path) return;
     info.mounts.push_back(path);
-  }
-  // Blanks, tabs, newlines and backslashes stand there as \040 and so on.
-  static std::string unescaped(char const* text) {
-    auto const is_octal = [](char c) { return c >= '0' && c <= '7'; };
-    std::string path;
-    for (; *text != '\0'; ++text) {
-      if (*text == '\\' && is_octal(text[1]) && is_octal(text[2]) && is_octal(text[3])) {
-        path += static_cast<char>((text[1] - '0') * 64 + (text[2] - '0') * 8 + (text[3] - '0'));
-        text += 3;
-      } else {
-        path += *text;
-      }
-    }
-    return path;
   }
   // What lies at that path may meanwhile be any file: it is looked at before it is opened.
   FileDescriptor open_mount(int links, std::string const& path) const {
@@ -483,6 +403,7 @@ inline NamespaceListing search_namespaces(CloneFlags types) {
                         [&](char const* name) {
                           pids.push_back(static_cast<pid_t>(std::strtol(name, nullptr, 10)));
                           if (pids.back() == 1) init_is_listed = true;
+                          return true;
                         }),
         "read", "/proc");
 

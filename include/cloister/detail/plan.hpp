@@ -176,7 +176,6 @@ CLOISTER_DETAIL_CHILD_SIDE constexpr bool has_other_root(ChildPlan const& plan) 
   return plan.files.own_root || joins(plan, kernel::clone_newns);
 }
 
-// Its vectors are filled by push_back alone: each further operation is one more template that every including file compiles.
 // Texts that others own, as execve(2) takes them: ended by null. A vector of pointers would be one more for every including file to
 // compile.
 class TextPointers {
@@ -217,6 +216,7 @@ class TextPointers {
 
 // Checks a description for itself and against the caller; std::invalid_argument or Error before any process exists. It points into the
 // description and the command, which must outlive it.
+// Its vectors are filled by push_back alone: each further operation is one more template that every including file compiles.
 class Plan {
  public:
   struct Options {
