@@ -54,6 +54,15 @@ inline long read_number(char const* path, char const* key = "") noexcept {
   return std::strtol(at, nullptr, 10);
 }
 
+// What joins others hides its memory, which a change of ids or privileges would show again where fs.suid_dumpable is 1, a setting for
+// debugging, proc_sys_fs(5).
+inline void require_that_memory_stays_hidden() {
+  constexpr char const* path = "/proc/sys/fs/suid_dumpable";
+  if (read_number(path) == 1)
+    throw Error(EPERM, "prctl PR_SET_DUMPABLE", "with fs.suid_dumpable=1", Error::Side::parent,
+                {Obstacle::other, "it would show the caller's memory to those who are there", "sysctl fs.suid_dumpable=2, or 0"});
+}
+
 inline bool exists(char const* path) noexcept {
   struct ::stat file {};
   return sys::stat(path, &file) == 0;

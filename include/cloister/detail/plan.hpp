@@ -232,6 +232,7 @@ class Plan {
       child.joins[child.join_count++] = {each.fd(), flag};
       child.join_flags |= flag;
     }
+    if (joins_others(child)) require_that_memory_stays_hidden();
     plan_ids();
     plan_world();
     plan_privileges();

@@ -50,10 +50,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline Failure enter_namespaces(ChildPlan const& plan
   return {Step::none, 0, 0};
 }
 
-// A new time namespace in a user namespace that is joined is made on that occasion: who has hidden its memory finds its files in /proc
-// to be root's, so that the one with the offsets has to be opened before.
+// A new time namespace of who joins others is made on that occasion: who has hidden its memory finds its files in /proc to be root's, so
+// that the one with the offsets has to be opened before.
 CLOISTER_DETAIL_CHILD_SIDE constexpr bool makes_time_on_joining(ChildPlan const& plan) noexcept {
-  return joins(plan, kernel::clone_newuser) && (plan.unshare_flags & kernel::clone_newtime) != 0;
+  return joins_others(plan) && !plan.new_user && (plan.unshare_flags & kernel::clone_newtime) != 0;
 }
 
 // Into the namespaces of the plan, in the child or in the middle that clones it. When it fails nothing has been left open: a middle may
@@ -65,7 +65,8 @@ CLOISTER_DETAIL_CHILD_SIDE inline void join_namespaces(ChildSide const& side) no
   int const offsets = has_offsets ? sys::openat(AT_FDCWD, "/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC) : -1;
   if (has_offsets) require(side, offsets, Step::clock_offsets);
   // Those who are inside have privileges over all that is in their user namespace, but not over memory that was hidden before it came
-  // there. It is the host's, or a copy of it, and so is what is open here.
+  // there. It is the host's, or a copy of it, and so is what is open here. A change of ids or privileges keeps it hidden: the plan has
+  // made sure of fs.suid_dumpable.
   int const hidden = joins_others(plan) ? sys::prctl(PR_SET_DUMPABLE, 0) : 0;
   Failure failure = hidden < 0 ? failed(Step::hide_memory, hidden) : enter_namespaces(plan);
   if (failure.step == Step::none && makes_time_on_joining(plan)) {
