@@ -248,3 +248,62 @@ TEST_CASE("the copies' own children are their own") {
     CHECK_FALSE(mine.try_wait());
   }
 }
+
+// --- The dumpable attribute
+
+TEST_CASE("who lends the dumpable attribute waits for those who rely on it, and they for it, but not for ever") {
+  int const status = expectations([] {
+    using cloister::detail::Dumpable;
+    auto const elsewhere = [](auto&& call) { return on(Where::other_thread, [&] { return call(); }); };
+    auto const can_rely = [] { return Dumpable{}.rely(); };
+    auto const can_lend = [] { return Dumpable{}.lend(); };
+    {
+      Dumpable relying;
+      EXPECT(relying.rely());
+      EXPECT(elsewhere(can_rely));
+      EXPECT(!elsewhere(can_lend));
+      EXPECT(elsewhere(can_rely));  // who gave up is in nobody's way
+      EXPECT(relying.lend());
+      EXPECT(!elsewhere(can_rely));
+      EXPECT(!elsewhere(can_lend));
+      ::prctl(PR_SET_DUMPABLE, 0);
+      for (auto const copy : copies) EXPECT(in_copy(copy, can_rely) == 1);
+      EXPECT(in_copy(::fork, [] { return ::prctl(PR_GET_DUMPABLE); }) == 1);
+      EXPECT(::prctl(PR_GET_DUMPABLE) == 0);
+    }
+    EXPECT(::prctl(PR_GET_DUMPABLE) == 1);
+    EXPECT(elsewhere(can_lend));
+    // Nobody's business while it is not lent.
+    ::prctl(PR_SET_DUMPABLE, 0);
+    EXPECT(in_copy(::fork, [] { return ::prctl(PR_GET_DUMPABLE); }) == 0);
+    EXPECT(elsewhere(can_lend));
+    EXPECT(::prctl(PR_GET_DUMPABLE) == 0);
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("what would have to wait too long for it is started as a copy") {
+  int const status = expectations([] {
+    using cloister::detail::Dumpable;
+    for (bool const lent : {true, false}) {
+      std::atomic<bool> has{false}, stop{false};
+      std::thread holder([&] {
+        Dumpable dumpable;
+        has = lent ? dumpable.lend() : dumpable.rely();
+        while (!stop) std::this_thread::sleep_for(1ms);
+      });
+      while (!has) std::this_thread::sleep_for(1ms);
+      for (Where const where : everywhere)
+        for (Kind const& kind : kinds()) {
+          if (!kind.program) continue;
+          about = kind.name + (lent ? ", lent" : ", relied on");
+          Unchanged const unchanged;
+          EXPECT(on(where, [&] { return answer(kind); }) == 42);
+          EXPECT(unchanged.changes() == "");
+        }
+      stop = true;
+      holder.join();
+    }
+  });
+  CHECK(status == 0);
+}

@@ -1,10 +1,12 @@
 // Children that go into namespaces which exist: Isolation::join.
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/fuse.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -329,6 +331,21 @@ TEST_CASE("a proc that is mounted by a child in a pid namespace shows who is the
   check_seen(
       guest, [] { return line_of("/proc/1/comm", ""); }, Command{"cat", "/proc/1/comm"}, "the init");
   CHECK(run(guest, Command{"ls", "/mnt/passwd"}).out == "/mnt/passwd\n");
+}
+
+TEST_CASE("so it has beside a pid namespace that is joined alone") {
+  SKIP_UNLESS(can_be_privileged() && has(ns::time), "neither root nor allowed a user namespace, or no time namespaces");
+  int const status = privileged_expectations([] {
+    ChildProcess const init{{.unshare = ns::pid}, [] { ::pause(); }};
+    std::int64_t const before = uptime();
+    Isolation const guest{
+        .unshare = ns::time, .join = {init.namespace_of(ns::pid)}, .clock = {.boottime = std::chrono::hours{1}}};
+    for (Where const where : everywhere) {
+      EXPECT(on(where, [&] { return run(guest, uptime); }) >= before + 3600);
+      EXPECT(std::stoll(on(where, [&] { return run(guest, Command{"cat", "/proc/uptime"}).out; })) >= before + 3600);
+    }
+  });
+  CHECK(status == 0);
 }
 
 TEST_CASE("a new time namespace in a user namespace that is joined has the clocks that are asked for") {
@@ -691,4 +708,133 @@ TEST_CASE("those who stop each newcomer do not stop the host") {
     EXPECT(unchanged.changes() == "");
   });
   CHECK(status == 0);
+}
+
+namespace {
+
+// Stops whatever second process of a pid namespace is still a copy of the host, time and again.
+[[noreturn]] void stop_second_processes(std::atomic<int>& stopped) {
+  std::string const name = read_file("/proc/self/comm");
+  for (;;)
+    for (std::string const& each : test::detail::names_in("/proc")) try {
+        int const pid = std::atoi(each.c_str());
+        if (pid < 2 || read_file("/proc/" + each + "/comm") != name) continue;
+        std::string const numbers = line_of("/proc/" + each + "/status", "NSpid:");
+        if (numbers == "\t" + each + "\t2" && ::kill(pid, SIGSTOP) == 0) ++stopped;
+      } catch (std::system_error const&) {  // it has ended
+      }
+}
+
+}  // namespace
+
+TEST_CASE("nor do those who stop the second process of a reaper") {
+  SKIP_UNLESS(is_root() && user_namespaces(), "needs root, whose own processes nobody in the room may stop");
+  Shared<std::atomic<int>> stopped;
+  Room const room{{.unshare = ns::user}, [&stopped] { stop_second_processes(*stopped); }};
+  Isolation const guest{.unshare = ns::pid, .join = {room[ns::user]}, .init = Init::reaper};
+  std::string path;
+  for (int i = 0; i < 5000; ++i) path += "/nowhere:";
+  Command const absent = Command{"no-such-program"}.env("PATH", path);
+  int const status = expectations([&] {
+    Unchanged const unchanged;
+    for (bool const program : {true, false})
+      for (int const wanted = *stopped + 3; *stopped < wanted;) try {
+          if (program) (void)run(guest, absent);
+          ChildProcess const callable{guest, [] {}};
+        } catch (ChildDied const& died) {
+          EXPECT(died.status().signal() == SIGKILL);
+        } catch (Error const& error) {
+          EXPECT(error.code().value() == ENOENT);
+        }
+    EXPECT(unchanged.changes() == "");
+  });
+  CHECK(status == 0);
+}
+
+namespace {
+
+// Mounts a file system in user space on the directory, and answers nothing but its beginning. What is asked is counted.
+[[noreturn]] void serve_nothing(std::string const& directory, std::atomic<int>& asked) {
+  int const fuse = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  std::string const options = "fd=" + std::to_string(fuse) + ",rootmode=40000,user_id=0,group_id=0";
+  if (fuse < 0 || ::mount("nothing", directory.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0) ::_exit(1);
+  alignas(8) char request[FUSE_MIN_READ_BUFFER * 4];
+  while (::read(fuse, request, sizeof request) > 0) {
+    auto const* const head = reinterpret_cast<fuse_in_header const*>(request);
+    if (head->opcode != FUSE_INIT) {
+      ++asked;
+      continue;
+    }
+    struct {
+      fuse_out_header head;
+      fuse_init_out body;
+    } answer{};
+    answer.head = {sizeof answer, 0, head->unique};
+    answer.body.major = FUSE_KERNEL_VERSION;
+    answer.body.minor = FUSE_KERNEL_MINOR_VERSION;
+    answer.body.max_write = 4096;
+    if (::write(fuse, &answer, sizeof answer) != sizeof answer) ::_exit(1);
+  }
+  ::_exit(1);
+}
+
+}  // namespace
+
+TEST_CASE("a file system of theirs that does not answer holds up who goes there, and nobody else in the host") {
+  NEEDS_USER_NAMESPACES;
+  SKIP_UNLESS(::access("/dev/fuse", R_OK | W_OK) == 0, "needs /dev/fuse");
+  TemporaryDirectory const directory;
+  Shared<std::atomic<int>> asked;
+  // In one with the host's ids, to whom the device belongs.
+  Room room{{.unshare = ns::user | ns::mnt, .ids = IdMap::root()}, [&asked, path = directory.path()] { serve_nothing(path, *asked); }};
+  Room const other{{.unshare = ns::user | ns::pid | ns::time}};
+  std::vector<Kind> all = joining_kinds(other);
+  for (Kind const& kind : kinds()) all.push_back(kind);
+  int const status = expectations([&] {
+    Isolation const guest{.join = room.all()};
+    bool ended_by_error = false;
+    std::thread held([&] {
+      try {
+        (void)run(guest, Command{"no-such-program"}.env("PATH", directory.path()));
+      } catch (Error const&) {
+        ended_by_error = true;
+      }
+    });
+    EXPECT(wait_until([&] { return *asked > 0; }));
+    EXPECT(in_fork([] { return ::prctl(PR_GET_DUMPABLE) == 1; }) == 0);
+    for (Kind const& kind : all) {
+      about = kind.name;
+      EXPECT(answer(kind) == 42);
+      EXPECT(start_exiting(kind, 7).wait() == cloister::ExitStatus::exited(7));
+    }
+    about.clear();
+    EXPECT(!ended_by_error);
+    ::kill(room.child().pid(), SIGKILL);
+    held.join();
+    EXPECT(ended_by_error);
+    EXPECT(::prctl(PR_GET_DUMPABLE) == 1);
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("where a change of ids would show what is hidden, nobody who could look is joined") {
+  NEEDS_USER_NAMESPACES;
+  Room const room{{.unshare = ns::user | ns::uts}};
+  Isolation const guest{.join = room.all()};
+  CHECK(in_fork([&] {
+          if (!is_root() && !become_root_of_a_user_namespace()) return false;
+          TemporaryDirectory const directory;
+          std::string const one = directory.path() + "/one";
+          if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return false;
+          if (!write_file(one, "1\n")) return false;
+          if (::mount(one.c_str(), "/proc/sys/fs/suid_dumpable", nullptr, MS_BIND, nullptr) != 0) return false;
+          bool told = true;
+          for (bool const program : {false, true}) try {
+              program ? (void)run(guest, Command{"true"}) : run(guest, [] {});
+              told = false;
+            } catch (Error const& error) {
+              told = told && contains(error.what(), "fs.suid_dumpable") && error.step() == "prctl PR_SET_DUMPABLE";
+            }
+          return told;
+        }) == 0);
 }

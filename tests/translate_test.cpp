@@ -1,6 +1,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include <atomic>
+#include <chrono>
 #include <cloister/translate.hpp>
 #include <sstream>
 #include <thread>
@@ -342,4 +344,59 @@ TEST_CASE("without a helper, and without /proc, no map can be read, and that is 
           refuse({{cloister::detail::sys::number::clone3, EPERM}, {SYS_clone, EPERM}});
           EXPECT(fails_with(EPERM, "clone", [&] { (void)translate_uid(0, fresh, here); }));
         }) == 0);
+}
+
+// --- The helper
+
+namespace {
+
+namespace sys = cloister::detail::sys;
+
+CLOISTER_DETAIL_CHILD_SIDE void stop_twice(void* went_on) noexcept {
+  for (int times = 0; times < 2; ++times) {
+    sys::kill(sys::getpid(), SIGSTOP);
+    ++*static_cast<int*>(went_on);
+  }
+  sys::exit(0);
+}
+CLOISTER_DETAIL_CHILD_SIDE void stop_always(void* went_on) noexcept {
+  for (;;) {
+    sys::kill(sys::getpid(), SIGSTOP);
+    ++*static_cast<int*>(went_on);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a helper that others stop is let go on, and one that they stop time and again is killed") {
+  int const status = expectations([] {
+    Unchanged const unchanged;
+    int went_on = 0;
+    EXPECT(cloister::detail::run_in_helper(0, stop_twice, &went_on) == 0);
+    EXPECT(went_on == 2);
+    went_on = 0;
+    EXPECT(cloister::detail::run_in_helper(0, stop_always, &went_on) == 0);
+    EXPECT(went_on > 5);
+    EXPECT(unchanged.changes() == "");
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("no map is read while another thread holds what hides the helper, and that is the error") {
+  SKIP_UNLESS(user_namespaces(), "no user namespaces");
+  int const status = expectations([] {
+    Namespace const fresh = Namespace::create(user), here = Namespace::current(user);
+    std::atomic<bool> has{false}, stop{false};
+    std::thread holder([&] {
+      cloister::detail::Dumpable dumpable;
+      has = dumpable.lend();
+      while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    });
+    while (!has) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    EXPECT(fails_with(EBUSY, "prctl PR_SET_DUMPABLE", [&] { (void)translate_uid(0, fresh, here); }, {"another thread"}));
+    stop = true;
+    holder.join();
+    EXPECT(translate_uid(0, fresh, here) == std::nullopt);
+  });
+  CHECK(status == 0);
 }

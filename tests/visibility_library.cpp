@@ -19,3 +19,5 @@ void throw_across(Thrown what) {
 cloister::ChildProcess<int()> start_across() {
   return cloister::ChildProcess<int()>{cloister::Isolation{}, [] { return 42; }};
 }
+
+void const* gate_across() { return &cloister::detail::place_of_gate_with_mutex_and_users(); }

@@ -19,3 +19,7 @@ TEST_CASE("a child that was started in such a library is waited for here") {
   CHECK(child.get() == 42);
   CHECK(child.wait() == cloister::ExitStatus::exited(0));
 }
+
+TEST_CASE("the dumpable attribute of the process has one gate, however many libraries hide their symbols") {
+  CHECK(gate_across() == &cloister::detail::place_of_gate_with_mutex_and_users());
+}

@@ -10,6 +10,7 @@
 #include "detail/hint.hpp"
 #include "detail/pin.hpp"
 #include "detail/proc.hpp"
+#include "detail/stopped_child.hpp"
 #include "detail/text.hpp"
 #include "detail/thread.hpp"
 #include "file_descriptor.hpp"
@@ -86,12 +87,14 @@ CLOISTER_DETAIL_CHILD_SIDE inline void create_and_exit(void* creation) noexcept 
 
 // Runs `function`, which must not return, in a process that shares our memory, and returns when that has ended: 0 or a
 // negative errno. It costs the same in a large host as in a small one, runs none of the host's code, and sends no
-// signal when it ends, so that neither a handler nor a wait of the host takes notice.
+// signal when it ends, so that neither a handler nor a wait of the host takes notice. Who it comes among may stop it.
 inline int run_in_helper(std::uint64_t more_flags, sys::ChildFunction function, void* argument) {
-  std::uint64_t const flags = more_flags | kernel::clone_vm | kernel::clone_vfork;
-  alignas(16) unsigned char stack[16384];  // the caller is stopped until the helper has ended
+  std::uint64_t const flags = more_flags | kernel::clone_vm | kernel::clone_child_cleartid;
+  alignas(16) unsigned char stack[16384];
+  int unfinished = 1;
   kernel::clone_args args{};
   args.flags = flags;
+  args.child_tid = reinterpret_cast<std::uint64_t>(&unfinished);
   args.stack = reinterpret_cast<std::uint64_t>(stack);
   args.stack_size = sizeof stack;
   sys::ChildStart start{function, argument};
@@ -99,8 +102,9 @@ inline int run_in_helper(std::uint64_t more_flags, sys::ChildFunction function, 
   BlockedSignals const blocked;
   long pid = sys::clone3_on_stack(&args, function, argument);
   if (pid == -ENOSYS || pid == -EPERM)
-    pid = sys::clone_on_stack(flags, stack + sizeof stack, nullptr, nullptr, nullptr, &start);
+    pid = sys::clone_on_stack(flags, stack + sizeof stack, nullptr, nullptr, &unfinished, &start);
   if (pid < 0) return static_cast<int>(pid);
+  StoppedChild{}.await_cleared(unfinished, static_cast<int>(pid));
   sys::waitid(P_PID, static_cast<int>(pid), nullptr, WEXITED | __WALL);
   return 0;
 }

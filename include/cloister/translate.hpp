@@ -140,8 +140,11 @@ inline std::string id_map_of(Namespace const& place, Namespace const& here, char
   std::string text(lines * line_size + 1, '\0');
   MapReading reading{place.fd(), path, text.data(), text.size()};
   {
+    require_that_memory_stays_hidden();
     Dumpable dumpable;
-    dumpable.lend();
+    if (!dumpable.lend(2'000))
+      throw Error(EBUSY, "prctl PR_SET_DUMPABLE", to_string(place.id()), Error::Side::parent,
+                  "another thread has been starting a child among others for two seconds");
     if (int const result = run_in_helper(0, read_map_and_exit, &reading); result < 0) {
       reading.failed_step = "clone";
       reading.error = -result;
@@ -217,8 +220,8 @@ inline std::optional<pid_t> translate(pid_t pid, Namespace const& from, Namespac
 // The id in the user namespace `to` of the user that is `uid` in `from`; empty if it is not mapped in both. Each is the
 // caller's own or lies below it. To read the map of another one than the caller's, a helper process goes into it and is
 // gone when this returns: that needs CAP_SYS_ADMIN in it, which who made it has. Throws Error (EPERM: it lies outside
-// of the caller's own; ENOENT: there is no /proc), std::invalid_argument if they are no user namespaces. Linux 4.9,
-// user_namespaces(7).
+// of the caller's own; ENOENT: there is no /proc; EBUSY: another thread's start among others holds it up),
+// std::invalid_argument if they are no user namespaces. Linux 4.9, user_namespaces(7).
 inline std::optional<uid_t> translate_uid(uid_t uid, Namespace const& from, Namespace const& to) {
   return detail::translate_id("translate_uid", uid, from, to, "/proc/self/uid_map");
 }

@@ -12,32 +12,34 @@
 
 namespace cloister::detail {
 
-// What belongs to this process alone: a page that the kernel wipes in every forked copy, whoever made it (MADV_WIPEONFORK, Linux
-// 4.14). Never being shared with the copy, it may be written after a fork without being copied first. Zeroed memory is a valid one.
+// Memory of this process alone, zeroed at first and again in every forked copy, whoever made it (MADV_WIPEONFORK, Linux 4.14). Never
+// being shared with the copy, it may be written after a fork without being copied first. It is made once and never given back; throws
+// Error where there is none.
+template <class Contents>
+Contents& memory_of_this_process(std::atomic<void*>& published) {
+  void* page = published.load(std::memory_order_acquire);
+  if (page != nullptr) return *static_cast<Contents*>(page);
+  constexpr std::size_t page_size = 4096;
+  constexpr int madv_wipeonfork = 18;
+  void* const fresh = sys::mmap(page_size, PROT_READ | PROT_WRITE, 0);
+  if (fresh == nullptr) throw Error(ENOMEM, "mmap", "a page that forks do not copy");
+  if (int const result = sys::madvise(fresh, page_size, madv_wipeonfork); result < 0) {
+    sys::munmap(fresh, page_size);
+    throw Error(-result, "madvise", "MADV_WIPEONFORK");
+  }
+  if (published.compare_exchange_strong(page, fresh, std::memory_order_acq_rel)) return *static_cast<Contents*>(fresh);
+  sys::munmap(fresh, page_size);
+  return *static_cast<Contents*>(page);
+}
+
 struct OwnPage {
   std::atomic<std::uint64_t> mark;
   pthread_mutex_t mutex;
-  pthread_mutex_t dumpable_gate;  // both of Dumpable
-  pthread_rwlock_t dumpable_users;
   std::atomic<bool> is_this_process;
 
-  // Throws Error where there is no memory for it; once it has been made never again.
   static OwnPage& instance() {
-    static std::atomic<OwnPage*> published{nullptr};
-    OwnPage* page = published.load(std::memory_order_acquire);
-    if (page != nullptr) return *page;
-    constexpr std::size_t page_size = 4096;
-    constexpr int madv_wipeonfork = 18;
-    void* const fresh = sys::mmap(page_size, PROT_READ | PROT_WRITE, 0);
-    if (fresh == nullptr) throw Error(ENOMEM, "mmap", "a page that forks do not copy");
-    if (int const result = sys::madvise(fresh, page_size, madv_wipeonfork); result < 0) {
-      sys::munmap(fresh, page_size);
-      throw Error(-result, "madvise", "MADV_WIPEONFORK");
-    }
-    if (published.compare_exchange_strong(page, static_cast<OwnPage*>(fresh), std::memory_order_acq_rel))
-      return *static_cast<OwnPage*>(fresh);
-    sys::munmap(fresh, page_size);
-    return *page;
+    static std::atomic<void*> published{nullptr};
+    return memory_of_this_process<OwnPage>(published);
   }
 };
 
@@ -84,6 +86,81 @@ class ThisProcess {
   OwnPage& page_;
 };
 
+// Of Dumpable, once for all libraries of the process, which share the memory: hence visible, though they hide the rest. What is in it
+// is in its name, because they may have been compiled with different versions.
+struct DumpableGate {
+  pthread_mutex_t mutex;
+  pthread_rwlock_t users;
+};
+[[gnu::visibility("default")]] inline std::atomic<void*>& place_of_gate_with_mutex_and_users() noexcept {
+  static std::atomic<void*> place{nullptr};
+  return place;
+}
+
+// The caller's dumpable attribute belongs to its memory, and decides whose the files in /proc are of all who share that memory. A
+// child that changes its ids, or hides, takes it away for a moment, in which no other child may rely on it. Those that do start at the
+// same time; one that takes it away waits for them, and those that come later for it. But not for ever: a child that has come to where
+// others are may be held up there, and whoever waits for longer than it takes to copy a large host goes on as a copy instead.
+class Dumpable {
+ public:
+  static constexpr long patience_ms = 100;
+
+  Dumpable() noexcept = default;
+  ~Dumpable() { give_back(); }
+  Dumpable(Dumpable const&) = delete;
+  // It stays. The program that writes the maps of the child may be started meanwhile. False if it is away for too long.
+  [[nodiscard]] bool rely() {
+    ::timespec const until = in(patience_ms);
+    if (::pthread_mutex_timedlock(&gate().mutex, &until) != 0) return false;
+    is_relied_on_ = ::pthread_rwlock_timedrdlock(&gate().users, &until) == 0;
+    ::pthread_mutex_unlock(&gate().mutex);
+    return is_relied_on_;
+  }
+  // The child may take it away; it comes back in the end. A copy of the host that is forked meanwhile takes it back by itself. False if
+  // others rely on it, or have it, for too long.
+  [[nodiscard]] bool lend(long patience = patience_ms) {
+    give_back();
+    ::timespec const until = in(patience);
+    if (::pthread_mutex_timedlock(&gate().mutex, &until) != 0) return false;
+    is_taken_ = ::pthread_rwlock_timedwrlock(&gate().users, &until) == 0;
+    if (is_taken_)
+      ::pthread_rwlock_unlock(&gate().users);
+    else
+      ::pthread_mutex_unlock(&gate().mutex);
+    if (is_taken_) {
+      add_fork_handler();
+      is_lent_.store(sys::prctl(PR_GET_DUMPABLE) == 1, std::memory_order_relaxed);
+    }
+    return is_taken_;
+  }
+  void give_back() noexcept {
+    if (is_taken_ && is_lent_.load(std::memory_order_relaxed)) {
+      sys::prctl(PR_SET_DUMPABLE, 1);
+      is_lent_.store(false, std::memory_order_relaxed);
+    }
+    if (std::exchange(is_taken_, false)) ::pthread_mutex_unlock(&gate().mutex);
+    if (std::exchange(is_relied_on_, false)) ::pthread_rwlock_unlock(&gate().users);
+  }
+
+ private:
+  static DumpableGate& gate() { return memory_of_this_process<DumpableGate>(place_of_gate_with_mutex_and_users()); }
+  static ::timespec in(long milliseconds) noexcept {
+    ::timespec time{};
+    ::clock_gettime(CLOCK_REALTIME, &time);
+    long const nanoseconds = time.tv_nsec + milliseconds % 1000 * 1'000'000;
+    return {time.tv_sec + milliseconds / 1000 + nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
+  }
+  static void add_fork_handler() {
+    static int const result = ::pthread_atfork(nullptr, nullptr, [] {
+      if (is_lent_.exchange(false, std::memory_order_relaxed)) sys::prctl(PR_SET_DUMPABLE, 1);
+    });
+    if (result != 0) throw Error(result, "pthread_atfork");
+  }
+
+  static inline std::atomic<bool> is_lent_{false};
+  bool is_relied_on_ = false, is_taken_ = false;
+};
+
 // The descriptors by whose closing children notice that this process has ended. A forked copy of the process closes them at once
 // (pthread_atfork), or its children would think their parent alive for as long as the copy lives. The copy writes nothing meanwhile:
 // its mutex is unlocked by being wiped, and a list that is not its own is told by its mark.
@@ -103,22 +180,6 @@ class HostOnlyDescriptors {
 
    private:
     HostOnlyDescriptors& descriptors_;
-  };
-  // For what knows only later whether it needs the lock.
-  class LaterLock {
-   public:
-    LaterLock() noexcept = default;
-    ~LaterLock() {
-      if (descriptors_ != nullptr) descriptors_->unlock();
-    }
-    LaterLock(LaterLock const&) = delete;
-    void lock() {
-      descriptors_ = &instance();
-      descriptors_->lock();
-    }
-
-   private:
-    HostOnlyDescriptors* descriptors_ = nullptr;
   };
   void add(int fd, Lock const&) {
     if (std::uint64_t const mark = process_mark(); owner_ != mark) {
@@ -166,47 +227,6 @@ class HostOnlyDescriptors {
   std::uint64_t owner_ = 0;    // the process whose descriptors these are
   std::uint64_t forking_ = 0;  // the process that is being copied
   std::vector<int> fds_;
-};
-
-// The caller's dumpable attribute belongs to its memory, and decides whose the files in /proc are of all who share that memory. A
-// child that changes its ids, or hides, takes it away for a moment, in which no other child may rely on it. Those that do start at the
-// same time; one that takes it away waits for them, and those that come later for it.
-class Dumpable {
- public:
-  Dumpable() noexcept = default;
-  ~Dumpable() {
-    if (before_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
-    if (is_taken_) ::pthread_mutex_unlock(&page_.dumpable_gate);
-    release();
-  }
-  Dumpable(Dumpable const&) = delete;
-  // It stays. The program that writes the maps of the child may be started meanwhile.
-  void rely() {
-    ::pthread_mutex_lock(&page_.dumpable_gate);
-    ::pthread_rwlock_rdlock(&page_.dumpable_users);
-    ::pthread_mutex_unlock(&page_.dumpable_gate);
-    is_relied_on_ = true;
-  }
-  // The child may take it away; it comes back in the end. Until then no fork copies the host either.
-  void lend() {
-    release();
-    ::pthread_mutex_lock(&page_.dumpable_gate);
-    is_taken_ = true;
-    ::pthread_rwlock_wrlock(&page_.dumpable_users);
-    ::pthread_rwlock_unlock(&page_.dumpable_users);
-    no_fork_.lock();
-    before_ = sys::prctl(PR_GET_DUMPABLE);
-  }
-
- private:
-  void release() noexcept {
-    if (std::exchange(is_relied_on_, false)) ::pthread_rwlock_unlock(&page_.dumpable_users);
-  }
-
-  OwnPage& page_ = OwnPage::instance();
-  HostOnlyDescriptors::LaterLock no_fork_;
-  bool is_relied_on_ = false, is_taken_ = false;
-  int before_ = 0;
 };
 
 // Owns a descriptor that exists in this process only.

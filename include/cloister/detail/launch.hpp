@@ -18,6 +18,7 @@
 #include "init_program.hpp"
 #include "proc.hpp"
 #include "setup.hpp"
+#include "stopped_child.hpp"
 #include "thread.hpp"
 #include "wait.hpp"
 
@@ -131,23 +132,17 @@ class Birth {
     }
   }
   bool has_moved() const noexcept { return moved.get() >= 0; }
-  // Those whom the child has come among may be able to stop it, or its middle, and us with it. It is let go on, ten times; then it is
-  // killed. By number, which stays taken while they are not reaped.
   void wake_if_stopped() noexcept {
     if (!among_others_) return;
-    for (int const each : {middle, pid}) {
-      ::siginfo_t info{};
-      if (each > 0 && sys::waitid(P_PID, each, &info, WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == each)
-        sys::kill(each, ++stops_ < 10 ? SIGCONT : SIGKILL);
-    }
+    for (int const each : {middle, pid})
+      if (each > 0) stopped_.wake(each);
   }
   // Waits until there is more to hear, or the child has ended; the latter is the result. A child whose pidfd we do not have yet is
   // looked at ten times a second: it should speak long before.
   bool wait_for_more() noexcept {
     bool const all_said = has_moved() && (announced || !through_middle_);
     ::pollfd waiting[3] = {{all_said ? -1 : channel_, POLLIN, 0}, {pidfd.get(), POLLIN, 0}, {moved.get(), POLLIN, 0}};
-    ::timespec const tenth{0, 100'000'000};
-    int const count = sys::poll(waiting, 3, pidfd && !among_others_ ? nullptr : &tenth);
+    int const count = sys::poll(waiting, 3, pidfd && !among_others_ ? nullptr : &StoppedChild::look_every);
     if (count == 0) wake_if_stopped();
     if (pidfd) return count > 0 && waiting[1].revents != 0;
     return count == 0 && has_ended(middle > 0 ? middle : pid);
@@ -155,7 +150,7 @@ class Birth {
   // A middle waits for nothing but room in the channel, which a hostile child may have filled before it was announced: what comes
   // is heard meanwhile. A channel that only we still hold is one that the middle no longer writes to.
   void reap_middle() {
-    ::timespec const tenth{0, 100'000'000};
+    ::timespec const& tenth = StoppedChild::look_every;
     while (middle > 0 && !announced && failure.step == Step::none) {
       ::pollfd waiting{channel_, POLLIN, 0};
       int const count = sys::poll(&waiting, 1, &tenth);
@@ -164,10 +159,9 @@ class Birth {
       listen();
     }
     if (middle > 0 && among_others_) {
-      FileDescriptor const its_end = FileDescriptor::adopt(sys::pidfd_open(middle));
-      ::pollfd waiting{its_end.get(), POLLIN, 0};
-      int count = its_end ? sys::poll(&waiting, 1, &tenth) : 1;
-      for (; count == 0 || count == -EINTR; count = sys::poll(&waiting, 1, &tenth)) wake_if_stopped();
+      FileDescriptor const its_end = FileDescriptor::adopt(sys::pidfd_open(middle));  // without one, ten looks a second
+      ::pollfd waiting{its_end ? its_end.get() : -1, POLLIN, 0};
+      while (!has_ended(middle) && sys::poll(&waiting, 1, &tenth) <= 0) wake_if_stopped();
     }
     if (middle > 0) (void)reap_by_pid(middle);
     middle = -1;
@@ -200,7 +194,7 @@ class Birth {
   int channel_;
   bool through_middle_;
   bool among_others_;
-  int stops_ = 0;
+  StoppedChild stopped_;
 };
 
 inline Running launch_program(Plan& plan, Stdio const& streams);
@@ -328,12 +322,14 @@ inline void move_channel(ChildSide const& side) noexcept {
   for (int const end : ends) sys::close(end);
 }
 
-// The callable begins. Its parent must not find signals blocked that the callable has not blocked: stop() looks at that.
-[[noreturn]] inline void begin(ChildSide const& side, Body const& body) noexcept {
+// The callable begins. Its parent must not find signals blocked that the callable has not blocked: stop() looks at that. `begun` is the
+// end of a pipe, or -1.
+[[noreturn]] inline void begin(ChildSide const& side, Body const& body, int begun = -1) noexcept {
   unblock_signals();
   move_channel(side);
   drop_privileges(side);
   say_ready(side);
+  if (begun >= 0) sys::close(begun);
   body.run(body.self, side);
   sys::exit(0);
 }
@@ -352,11 +348,14 @@ class RobustList {
 };
 
 // Runs in PID 1 of Init::reaper: starts PID 2, which becomes the program or runs the body, and stays as its init. CLONE_VFORK, here
-// without CLONE_VM, means that the program has begun, or has failed and said so, when clone returns.
+// without CLONE_VM, means that the program has begun, or has failed and said so, when clone returns. Where others may stop PID 2, who can
+// only be seen from here, PID 1 looks after it until it has begun, which closes its end of a pipe.
 [[noreturn]] inline void start_under_reaper(ChildSide& side, Body const& body, void* tid_address) noexcept {
-  bool const program = side.plan->candidates != nullptr;
+  bool const program = side.plan->candidates != nullptr, among_others = joins_others(*side.plan);
+  int begun[2] = {-1, -1};
+  if (among_others) require(side, sys::pipe2(begun, O_CLOEXEC), Step::reaper);
   kernel::clone_args args{};
-  args.flags = kernel::clone_child_settid | kernel::clone_child_cleartid | (program ? kernel::clone_vfork : 0);
+  args.flags = kernel::clone_child_settid | kernel::clone_child_cleartid | (program && !among_others ? kernel::clone_vfork : 0);
   args.child_tid = reinterpret_cast<std::uint64_t>(tid_address);
   args.exit_signal = SIGCHLD;
   RobustList const robust_list;
@@ -368,14 +367,20 @@ class RobustList {
   require(side, pid, Step::reaper);
   if (pid > 0) {
     drop_init_privileges(side);
+    if (among_others) {
+      sys::close(begun[1]);
+      ::pollfd waiting{begun[0], POLLIN, 0};
+      for (StoppedChild second; sys::poll(&waiting, 1, &StoppedChild::look_every) <= 0;) second.wake(static_cast<int>(pid));
+    }
     if (program) say_ready(side);
     run_init(side, static_cast<int>(pid));
   }
+  if (among_others) sys::close(begun[0]);
   if (dumpable == 1) sys::prctl(PR_SET_DUMPABLE, 1);
   robust_list.register_again();
   if (side.lifeline >= 0) sys::close(std::exchange(side.lifeline, -1));  // it dies with its init
   if (program) become_program(side);
-  begin(side, body);
+  begin(side, body, begun[1]);
 }
 
 // The child of fork(), or of the middle.
@@ -783,7 +788,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noex
   clone_sharing(clone);
   require(self, clone.result, clone.step);
   announce(side, static_cast<int>(clone.result), clone.pidfd);
-  while (int const value = __atomic_load_n(&clone.unfinished, __ATOMIC_ACQUIRE)) sys::futex_wait(&clone.unfinished, value);
+  await_cleared(clone.unfinished);
   long told = 0;
   if (failure.step == Step::none)
     told = send_message(side.channel, MessageKind::ready);
@@ -793,13 +798,28 @@ CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noex
   sys::exit(0);
 }
 
-// `init_program`: what PID 1 becomes under a reaper; empty without one.
+// From a plan of its own, because a child has worked through the first.
+inline Running launch_again_by_fork(Plan const& plan) {
+  Plan second = plan.again();
+  second.child.streams = plan.child.streams;
+  return launch_by_fork(second, Body{nullptr, nullptr});
+}
+
+// `init_program`: what PID 1 becomes under a reaper; empty without one. What cannot be started so for now, because others hold what it
+// takes, or here at all, is started by fork.
 inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_program) {
+  Body const none{nullptr, nullptr};
   bool const passing_thread = plan.child.dies_with_parent && !started_by_main_thread();
   bool const waits = plan.child.parent_writes_maps || passing_thread;
   bool const among_others = joins_others(plan.child);
   // Maps are written when the child is in its user namespace: if it joins others first, with a middle, from its birth.
   bool const through_middle = plan.born_after_joining() || (plan.child.join_count > 0 && plan.child.parent_writes_maps);
+  Dumpable dumpable;
+  if (among_others || (plan.child.ids_change && !waits)) {
+    if (!dumpable.lend()) return launch_by_fork(plan, none);
+  } else if (plan.child.new_user || plan.child.clock_offsets != nullptr) {  // maps and the offsets of clocks are files in /proc
+    if (!dumpable.rely()) return launch_by_fork(plan, none);
+  }
   Running running;
   // What goes wrong is told in our memory. A channel is for a child that has to hear from us, or for an init, which has the last word;
   // and the end of the parent can be seen by it, as by a pidfd, which costs half of it.
@@ -871,22 +891,17 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
 
   Birth birth{plan, running.channel.get(), false};
   ExitStatus end_of_middle = ExitStatus::unknown();
+  bool may_go = true;
   {
     BlockedSignals const blocked;
-    Dumpable dumpable;
-    if (among_others || (plan.child.ids_change && !waits))
-      dumpable.lend();
-    else if (plan.child.new_user || plan.child.clock_offsets != nullptr)
-      dumpable.rely();  // maps and the offsets of clocks are files in /proc
     if (passing_thread)
       on_passing_thread([&first]() noexcept { clone_sharing(first); });
     else
       clone_sharing(first);
     if (first.result < 0) throw_failure(plan, {first.step, static_cast<int>(-first.result), 0}, Error::Side::parent);
+    StoppedChild stopped;
     auto const wait_for = [&](int& word) noexcept {
-      ::timespec const tenth{0, 100'000'000};
-      while (int const value = __atomic_load_n(&word, __ATOMIC_ACQUIRE))
-        if (sys::futex_wait(&word, value, among_others ? &tenth : nullptr) == -ETIMEDOUT) birth.wake_if_stopped();
+      among_others ? stopped.await_cleared(word, birth.pid) : await_cleared(word);
     };
     if (through_middle) {
       birth.pid = static_cast<int>(first.result);
@@ -907,8 +922,11 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     if (waits && birth.pid > 0) {
       try {
         write_maps_if_asked(plan, birth);
-        if (plan.child.ids_change && !among_others) dumpable.lend();
-        tell_to_go(plan, running.channel.get());
+        may_go = !plan.child.ids_change || among_others || dumpable.lend();
+        if (may_go)
+          tell_to_go(plan, running.channel.get());
+        else
+          birth.kill();
       } catch (...) {
         birth.kill();
         let_go();
@@ -917,9 +935,14 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
     }
     let_go();
   }
+  dumpable.give_back();
+  if (!may_go) {
+    (void)birth.reap();
+    return launch_again_by_fork(plan);
+  }
   // Where clone3 is missing the middle has to be a copy of the host.
   if (through_middle && birth.pid < 0 && failure.step == Step::clone3 && (failure.error == ENOSYS || failure.error == EPERM))
-    return launch_by_fork(plan, Body{nullptr, nullptr});
+    return launch_by_fork(plan, none);
   // It has become the program, or it has failed and said so before it ended: there is nothing to wait for.
   if (failure.step != Step::none) {
     ExitStatus const status = birth.pid > 0 ? birth.reap() : end_of_middle;
@@ -935,10 +958,10 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
 }
 
 // Under a reaper PID 1 becomes a program of ours as well, unless the machine forbids memory to be executed, or there is none for its
-// architecture: then it is a forked copy, made from a plan of its own, because a child has worked through the first.
+// architecture. Nor where others may stop PID 2 before it lets go of our memory: we could not see it.
 inline Running launch_under_reaper(Plan const& plan) {
   static std::atomic<bool> is_refused{false};
-  if (!is_refused.load(std::memory_order_relaxed) && !joins(plan.child, kernel::clone_newtime))
+  if (!is_refused.load(std::memory_order_relaxed))
     if (FileDescriptor const init_program = make_init_program()) try {
         return launch_sharing(plan, init_program);
       } catch (Error const& error) {
@@ -946,9 +969,14 @@ inline Running launch_under_reaper(Plan const& plan) {
         int const number = error.code().value();
         if (number == EACCES || number == EPERM || number == ENOSYS) is_refused.store(true, std::memory_order_relaxed);
       }
-  Plan again = plan.again();
-  again.child.streams = plan.child.streams;
-  return launch_by_fork(again, Body{nullptr, nullptr});
+  return launch_again_by_fork(plan);
+}
+
+// Who shares memory may not enter a time namespace. PID 2 of a reaper among others might be stopped where we cannot see it. And a middle
+// that shares our descriptors must not be killed by others while it has one open.
+inline bool must_be_copied(Plan const& plan) noexcept {
+  bool const opens_offsets = makes_time_on_joining(plan.child) && plan.child.clock_offsets != nullptr && plan.born_after_joining();
+  return joins(plan.child, kernel::clone_newtime) || (plan.child.reaper && joins_others(plan.child)) || opens_offsets;
 }
 
 inline Running launch_program(Plan& plan, Stdio const& streams) {
@@ -956,9 +984,9 @@ inline Running launch_program(Plan& plan, Stdio const& streams) {
   if (streams.in.kind() == Redirect::Kind::pipe) plan.set_stream(0, (in = make_pipe()).read.get());
   if (streams.out.kind() == Redirect::Kind::pipe) plan.set_stream(1, (out = make_pipe()).write.get());
   if (streams.err.kind() == Redirect::Kind::pipe) plan.set_stream(2, (err = make_pipe()).write.get());
-  Running running = plan.child.reaper                              ? launch_under_reaper(plan)
-                    : joins(plan.child, kernel::clone_newtime) ? launch_by_fork(plan, Body{nullptr, nullptr})
-                                                               : launch_sharing(plan, {});
+  Running running = must_be_copied(plan)  ? launch_by_fork(plan, Body{nullptr, nullptr})
+                    : plan.child.reaper ? launch_under_reaper(plan)
+                                        : launch_sharing(plan, {});
   running.in = std::move(in.write);
   running.out = std::move(out.read);
   running.err = std::move(err.read);
