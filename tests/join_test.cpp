@@ -1,7 +1,6 @@
 // Children that go into namespaces which exist: Isolation::join.
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/fuse.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -15,6 +14,7 @@
 #include <ctime>
 #include <set>
 
+#include "fuse.hpp"
 #include "privileged.hpp"
 #include "refusal.hpp"
 
@@ -92,20 +92,6 @@ struct Pipe {
     read = cloister::FileDescriptor::adopt(ends[0]);
     write = cloister::FileDescriptor::adopt(ends[1]);
   }
-};
-
-// Memory that forks share.
-template <class T>
-class Shared {
- public:
-  Shared() : value_(new (::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) T{}) {}
-  Shared(Shared const&) = delete;
-  ~Shared() { ::munmap(value_, sizeof(T)); }
-  T* operator->() const { return value_; }
-  T& operator*() const { return *value_; }
-
- private:
-  T* value_;
 };
 
 }  // namespace
@@ -751,42 +737,16 @@ TEST_CASE("nor do those who stop the second process of a reaper") {
   CHECK(status == 0);
 }
 
-namespace {
-
-// Mounts a file system in user space on the directory, and answers nothing but its beginning. What is asked is counted.
-[[noreturn]] void serve_nothing(std::string const& directory, std::atomic<int>& asked) {
-  int const fuse = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
-  std::string const options = "fd=" + std::to_string(fuse) + ",rootmode=40000,user_id=0,group_id=0";
-  if (fuse < 0 || ::mount("nothing", directory.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0) ::_exit(1);
-  alignas(8) char request[FUSE_MIN_READ_BUFFER * 4];
-  while (::read(fuse, request, sizeof request) > 0) {
-    auto const* const head = reinterpret_cast<fuse_in_header const*>(request);
-    if (head->opcode != FUSE_INIT) {
-      ++asked;
-      continue;
-    }
-    struct {
-      fuse_out_header head;
-      fuse_init_out body;
-    } answer{};
-    answer.head = {sizeof answer, 0, head->unique};
-    answer.body.major = FUSE_KERNEL_VERSION;
-    answer.body.minor = FUSE_KERNEL_MINOR_VERSION;
-    answer.body.max_write = 4096;
-    if (::write(fuse, &answer, sizeof answer) != sizeof answer) ::_exit(1);
-  }
-  ::_exit(1);
-}
-
-}  // namespace
-
 TEST_CASE("a file system of theirs that does not answer holds up who goes there, and nobody else in the host") {
   NEEDS_USER_NAMESPACES;
   SKIP_UNLESS(::access("/dev/fuse", R_OK | W_OK) == 0, "needs /dev/fuse");
   TemporaryDirectory const directory;
   Shared<std::atomic<int>> asked;
+  Shared<std::atomic<bool>> answers;
   // In one with the host's ids, to whom the device belongs.
-  Room room{{.unshare = ns::user | ns::mnt, .ids = IdMap::root()}, [&asked, path = directory.path()] { serve_nothing(path, *asked); }};
+  Room room{{.unshare = ns::user | ns::mnt, .ids = IdMap::root()}, [&, path = directory.path()] {
+              serve_fuse(mount_fuse(path), *answers, *asked);
+            }};
   Room const other{{.unshare = ns::user | ns::pid | ns::time}};
   std::vector<Kind> all = joining_kinds(other);
   for (Kind const& kind : kinds()) all.push_back(kind);

@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cloister/find.hpp>
 #include <cloister/list.hpp>
 #include <cloister/namespace.hpp>
 #include <cloister/process_namespaces.hpp>
@@ -11,6 +13,7 @@
 #include <set>
 #include <sstream>
 
+#include "fuse.hpp"
 #include "privileged.hpp"
 #include "refusal.hpp"
 
@@ -255,6 +258,39 @@ TEST_CASE("a namespace is listed that only a bind mount holds, also one in anoth
   NamespaceInfo const info = bound(list_namespaces());
   CHECK(info.id.type == uts);
   CHECK(info.owner == namespaces_of(elsewhere.pid())[user]);
+}
+
+TEST_CASE("a namespace is listed and found that is mounted where a file system does not answer any more") {
+  SKIP_UNLESS(test::can_be_privileged(), "neither root nor allowed a user namespace");
+  SKIP_UNLESS(::access("/dev/fuse", R_OK | W_OK) == 0, "needs /dev/fuse");
+  test::TemporaryDirectory const directory;
+  std::string const path = directory / "mounted";
+  test::Shared<std::atomic<int>> asked;
+  test::Shared<std::atomic<bool>> answers;
+  *answers = true;
+  int const status = test::privileged_expectations([&] {
+    int const fuse = test::mount_fuse(directory.path());
+    EXPECT(fuse >= 0);
+    ChildProcess const server{{}, [&] { test::serve_fuse(fuse, *answers, *asked); }};
+    ::close(fuse);
+    NamespaceId const id = [&] {
+      Namespace const fresh = Namespace::create(uts);
+      std::string const link = "/proc/self/fd/" + std::to_string(fresh.fd());
+      EXPECT(::mount(link.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) == 0);
+      return fresh.id();
+    }();
+    *answers = false;
+    NamespaceListing const listing = list_namespaces();
+    EXPECT(std::any_of(listing.namespaces.begin(), listing.namespaces.end(), [&](NamespaceInfo const& info) {
+      return info.id.inode == id.inode && info.mounts == std::vector<std::string>{path};
+    }));
+    try {
+      EXPECT(cloister::find_namespace_by_inode(id.inode).id() == id);
+    } catch (Error const& error) {
+      EXPECT(error.code().value() == ENOENT);
+    }
+  });
+  CHECK(status == 0);
 }
 
 TEST_CASE("the namespace into which a process will bear its children is listed before there are any") {

@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,6 +78,20 @@ inline bool is_root() { return ::geteuid() == 0; }
 inline bool can_unshare_user() {
   return in_fork([] { return ::unshare(CLONE_NEWUSER) == 0 && ::unshare(CLONE_NEWUTS) == 0; }) == 0;
 }
+
+// Memory that forks share.
+template <class T>
+class Shared {
+ public:
+  Shared() : value_(new (::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) T{}) {}
+  Shared(Shared const&) = delete;
+  ~Shared() { ::munmap(value_, sizeof(T)); }
+  T* operator->() const { return value_; }
+  T& operator*() const { return *value_; }
+
+ private:
+  T* value_;
+};
 
 // Throws std::system_error if it cannot be read.
 inline std::string read_file(std::string const& path) {

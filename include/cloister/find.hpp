@@ -30,6 +30,8 @@ class NumberSearch {
     ask_kernel();
     if (!found_) proc_ = try_open(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
     if (!found_ && !proc_) throw look_error(ENOENT, "open", "/proc", {});
+    struct ::stat own {};
+    if (!found_ && sys::fstatat(proc_.get(), "thread-self/ns/mnt", &own, 0) == 0) device_ = own.st_dev;
     if (!found_) look_at_task("thread-self");
     if (!found_) look_into("thread-self/fd");
     look_at_each_process([this](std::string const& process) { look_at_process(process); });
@@ -100,7 +102,7 @@ class NumberSearch {
     bool readable = true;
     for_each_name(opened, [&](char const* name) {
       long const number = number_of_link(opened, name, &readable);
-      if (number != 0 && !seen_.contains(number)) look_at(adopt(open_namespace_at(opened, name), name));
+      if (number != 0 && !seen_.contains(number)) look_at(adopt(open_namespace_at(opened, name, device_), name));
       return !found_;
     });
     return readable;
@@ -116,6 +118,7 @@ class NumberSearch {
   // False if they may not be read: another task of the same mnt namespace may show them.
   bool look_at_mounts(std::string const& task) {
     FileDescriptor const file = try_open(proc_.get(), join({task, "/mountinfo"}).c_str(), O_RDONLY);
+    FileDescriptor const directory = try_open(proc_.get(), join({task, "/root"}).c_str(), O_PATH | O_DIRECTORY);
     std::string const text = read_rest(file.get());
     // 36 35 0:4 net:[4026532567] /run/netns/blue rw - nsfs nsfs rw
     for (char const* line = text.c_str(); *line != '\0' && !found_; line += std::strcspn(line, "\n") + 1) {
@@ -123,8 +126,8 @@ class NumberSearch {
       for (int field = 0; field < 3; ++field) root += std::strcspn(root, " ") + 1;
       long const number = parse_link(root).second;
       if (number == 0 || seen_.contains(number)) continue;
-      std::string const path = join({task, "/root", unescaped(root + std::strcspn(root, " ") + 1)});
-      look_at(adopt(open_namespace_at(proc_.get(), path.c_str(), O_NOFOLLOW), path));
+      std::string const path = unescaped(root + std::strcspn(root, " ") + 1);
+      look_at(adopt(open_mounted_namespace(directory.get(), path.c_str(), device_), path));
     }
     return !text.empty();
   }
@@ -152,6 +155,7 @@ class NumberSearch {
 
   std::uint64_t type_, inode_, id_;
   FileDescriptor proc_;
+  std::uint64_t device_ = 0;  // of all namespaces
   FileDescriptor found_;
   NumberIndex seen_;          // inode numbers
   NumberIndex mount_tables_;  // those of mnt namespaces

@@ -164,6 +164,7 @@ struct open_how {
 static_assert(sizeof(open_how) == 24);
 inline constexpr std::uint64_t resolve_no_magiclinks = 0x02;
 inline constexpr std::uint64_t resolve_in_root = 0x10;
+inline constexpr std::uint64_t resolve_cached = 0x20;  // Linux 5.12
 
 // prctl(2)
 inline constexpr int seccomp_mode_filter = 2;

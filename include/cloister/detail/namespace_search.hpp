@@ -274,7 +274,7 @@ class NamespaceSearch {
       std::size_t const at = place_of(type, number);
       ++found_[at].descriptors;
       if (is_examined(found_[at])) return true;
-      int const fd = open_namespace_at(opened, name);
+      int const fd = open_namespace_at(opened, name, device_);
       if (exhausted(fd)) throw Error(-fd, "open", name);
       examine(FileDescriptor::adopt(fd), at);
       return true;
@@ -364,17 +364,12 @@ class NamespaceSearch {
       if (known == path) return;
     info.mounts.push_back(path);
   }
-  // What lies at that path may meanwhile be any file: it is looked at before it is opened.
   FileDescriptor open_mount(int links, std::string const& path) const {
     FileDescriptor const root = try_open(links, "../root", O_PATH | O_DIRECTORY);
     if (!root) return {};
-    kernel::open_how const how{O_PATH | O_CLOEXEC, 0, kernel::resolve_in_root | kernel::resolve_no_magiclinks};
-    int const opened = sys::openat2(root.get(), path.c_str(), &how);
+    int const opened = open_mounted_namespace(root.get(), path.c_str(), device_);
     if (exhausted(opened)) throw Error(-opened, "open", path);
-    FileDescriptor const found = FileDescriptor::adopt(opened);
-    struct ::stat file {};
-    if (!found || sys::fstat(opened, &file) < 0 || file.st_dev != device_) return {};
-    return try_open(proc_, join({"thread-self/fd/", std::to_string(opened)}).c_str(), O_RDONLY);
+    return FileDescriptor::adopt(opened);
   }
 
   CloneFlags types_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dirent.h>
+#include <sys/sysmacros.h>
 
 #include <cstddef>
 #include <cstdlib>
@@ -44,18 +45,31 @@ inline std::string read_rest(int fd) {
   return text;
 }
 
-// Opens a namespace by a name that somebody else may let lead to any file. What is there is looked at before it is opened: to open a
-// device may be to use it, and a fifo would wait for its writer. A descriptor or a negative errno, EINVAL if it is no namespace.
-inline int open_namespace_at(int directory, char const* path, int flags = 0) {
-  int const found = sys::openat(directory, path, O_PATH | O_CLOEXEC | flags);
+// Names of namespaces that somebody else may let lead to any file. What is there is looked at before it is opened: to open a device may be
+// to use it, a fifo would wait for its writer, and a file system in user space may never answer. `device` is the one of all namespaces. A
+// descriptor or a negative errno, EINVAL if it is no namespace.
+inline int reopen_namespace(int found, std::uint64_t device) {
   if (found < 0) return found;
-  struct ::statfs system {};
-  int result = sys::fstatfs(found, &system);
-  if (result == 0 && system.f_type != kernel::nsfs_magic) result = -EINVAL;
+  struct ::statx file {};
+  int result = sys::statx(found, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &file);
+  if (result == 0 && makedev(file.stx_dev_major, file.stx_dev_minor) != device) result = -EINVAL;
   if (result == 0)
     result = sys::openat(AT_FDCWD, join({"/proc/thread-self/fd/", std::to_string(found)}).c_str(), O_RDONLY | O_CLOEXEC);
   sys::close(found);
   return result;
+}
+inline int open_namespace_at(int directory, char const* name, std::uint64_t device) {
+  return reopen_namespace(sys::openat(directory, name, O_PATH | O_CLOEXEC), device);
+}
+// One that is mounted there in that root. The kernel has the way to what is mounted in memory, and need not ask a file system for it.
+inline int open_mounted_namespace(int root, char const* path, std::uint64_t device) {
+  kernel::open_how how{O_PATH | O_CLOEXEC, 0, kernel::resolve_in_root | kernel::resolve_no_magiclinks | kernel::resolve_cached};
+  int found = sys::openat2(root, path, &how);
+  if (found == -EINVAL) {
+    how.resolve &= ~kernel::resolve_cached;
+    found = sys::openat2(root, path, &how);
+  }
+  return reopen_namespace(found, device);
 }
 
 // Of "net:[4026531840]"; 0 if it is no namespace. The path of a file begins with a slash or a bracket.
