@@ -28,5 +28,5 @@ awk -v table="$work/table" '
 ' README.md >"$work/README.md"
 cat "$work/README.md" >README.md
 
-"$build/tests/bench/by_memory" | tee "$work/by_memory"
+"$build/tests/bench/by_memory" --rounds 20 | tee "$work/by_memory"
 gnuplot -e "data='$work/by_memory'" tests/bench/by_memory.gp >tests/bench/by_memory.svg
