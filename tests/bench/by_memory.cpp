@@ -68,9 +68,9 @@ std::vector<Way> ways(std::string const& program) {
       {"fork and exec", fork},
       {"posix_spawn", [program] { spawn_and_reap({program}); }},
       {"cloister, a program", start(none)},
-      {"the same in ipc, pid, uts", start(three)},
+      {"cloister, a program in ipc, pid, uts", start(three)},
       {"cloister, a function", call(none)},
-      {"a function in ipc, pid, uts", call(three)},
+      {"cloister, a function in ipc, pid, uts", call(three)},
   };
   for (auto const& [name, words] : {std::pair{"unshare(1)", unshare(program)}, std::pair{"bwrap", bwrap(program)}})
     if (works(words)) all.push_back({name, [words = words] { spawn_and_reap(words); }});
