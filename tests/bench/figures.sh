@@ -10,15 +10,20 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 [ -f "$build/build.ninja" ] || meson setup "$build"
-ninja -C "$build" tests/bench/figures tests/bench/by_memory tests/bench/nothing tests/stress
+ninja -C "$build" tests/bench/figures tests/bench/by_memory tests/bench/nothing tests/stress tests/faults
 
 {
   "$build/tests/bench/figures"
   for compiler in g++ clang++; do
     if command -v "$compiler" >/dev/null; then bash tests/bench/include_cost.sh "$compiler"; fi
   done
-  # A part that does not hold has its row too.
-  "$build/tests/stress" | sed -E 's/^(ok|FAILED): (.*), (.*)$/| \2 | | | \3 | \1 | | | |/'
+  # A part that does not hold has its row too. Of the faults a tenth, which takes half a minute.
+  "$build/tests/stress" | sed -E 's/^(ok|FAILED): (.*), (.*)$/| \2 | all | | \3 | \1 | | | |/'
+  "$build/tests/faults" 10 | sed -nE 's/^\| together \| \| (.*) \| (.*) \| (.*) \| (.*) \|$/\1 \2 \3 \4/p' |
+    while read -r points worked refused wrong; do
+      echo "| starts with a system call that fails, comes late or with a signal | none wrong | |" \
+        "$worked worked, $refused said what failed | $wrong of $points wrong | | | |"
+    done
 } | tee "$work/table"
 # shellcheck disable=SC2016  # awk's
 awk -v table="$work/table" '
