@@ -1,12 +1,11 @@
-// What it costs to start a program, and to call a function in a child, from a parent with more and more memory, beside what else
-// starts programs. A process of its own for each size; the ways take turns. Prints a table that gnuplot reads as well: by_memory.gp
-// draws it.
+// What it costs to start a program, and to call a function in a child, from a parent with more and more memory, beside
+// what else starts programs. A process of its own for each size; the ways take turns. Prints a table that gnuplot reads
+// as well: by_memory.gp draws it.
 //
 //   by_memory [--rounds N] [--largest MIB] [PROGRAM]
 //
 // PROGRAM is what is executed, by default `nothing` beside this program.
 #include <fmt/format.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +21,7 @@
 #include <boost/process.hpp>
 #endif
 
-#include "measure.hpp"
+#include "neighbours.hpp"
 
 namespace {
 
@@ -43,12 +42,6 @@ struct Way {
 std::vector<Way> ways(std::string const& program) {
   Isolation none, three{.unshare = ns::ipc | ns::pid | ns::uts};
   if (::geteuid() != 0) three.unshare |= ns::user;
-  auto const spawn = [program] {
-    char* words[] = {const_cast<char*>(program.c_str()), nullptr};
-    pid_t pid = 0;
-    require(::posix_spawn(&pid, words[0], nullptr, nullptr, words, environ) == 0, "posix_spawn");
-    reap(pid);
-  };
   auto const fork = [program] {
     pid_t const pid = ::fork();
     require(pid >= 0, "fork");
@@ -68,17 +61,20 @@ std::vector<Way> ways(std::string const& program) {
   auto const call = [](Isolation const& isolation) {
     return [isolation] { require(cloister::run(isolation, [] { return 42; }) == 42, "a callable's result"); };
   };
-  return {
+  std::vector<Way> all{
 #ifdef CLOISTER_BENCH_BOOST
       {"Boost.Process v1", [program] { require(boost::process::system(program) == 0, "boost::process::system"); }},
 #endif
       {"fork and exec", fork},
-      {"posix_spawn", spawn},
+      {"posix_spawn", [program] { spawn_and_reap({program}); }},
       {"cloister, a program", start(none)},
-      {"the same in ipc, pid, uts", start(three)},
+      {"cloister, a program in ipc, pid, uts", start(three)},
       {"cloister, a function", call(none)},
-      {"a function in ipc, pid, uts", call(three)},
+      {"cloister, a function in ipc, pid, uts", call(three)},
   };
+  for (auto const& [name, words] : {std::pair{"unshare(1)", unshare(program)}, std::pair{"bwrap", bwrap(program)}})
+    if (works(words)) all.push_back({name, [words = words] { spawn_and_reap(words); }});
+  return all;
 }
 
 // The median of each way, in µs.

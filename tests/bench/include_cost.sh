@@ -1,11 +1,11 @@
 #!/bin/bash
 # What including our headers costs a compiler, beside the standard and system headers that they need, included alone: processor
-# time, medians of runs in turn.
+# time, medians of runs in turn. Prints rows for the table of figures, in bold what is more than asked.
 #
 #   include_cost.sh [--times N] [COMPILER...]
 set -euo pipefail
 
-times=15
+times=9
 if [ "${1-}" = --times ]; then
   times=$2
   shift 2
@@ -30,7 +30,7 @@ milliseconds() {
 }
 median() { sort -n "$1" | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
 
-# NAME TARGET: compares $work/floor.cpp and $work/ours.cpp.
+# WHAT ASKED: compares $work/floor.cpp and $work/ours.cpp.
 compare() {
   local i
   rm -f "$work"/*.times
@@ -40,20 +40,18 @@ compare() {
     milliseconds "$work/floor.cpp" >>"$work/floor.times"
     milliseconds "$work/ours.cpp" >>"$work/ours.times"
   done
-  awk -v name="$1" -v target="$2" -v floor="$(median "$work/floor.times")" -v ours="$(median "$work/ours.times")" 'BEGIN {
+  awk -v what="$1, ${compiler[0]##*/} $("${compiler[@]}" -dumpversion)" -v asked="$2" \
+    -v floor="$(median "$work/floor.times")" -v ours="$(median "$work/ours.times")" 'BEGIN {
     ratio = ours / floor
-    printf "%-26s %6d %6d %6.2f %7.2f  %s\n", name, floor, ours, ratio, target, ratio <= target ? "ok" : "over"
+    mark = ratio > asked ? "**" : ""
+    printf "| %s | ≤ %s | %d ms | %d ms | %s%.2f%s | | | |\n", what, asked, floor, ours, mark, ratio, mark
   }'
 }
 
-printf '%-26s %6s %6s %6s %7s\n' "ms, median of $times" floor ours ratio target
-
 echo '#include <cloister/cloister.hpp>' >"$work/ours.cpp"
 outer_headers "$work/ours.cpp" >"$work/floor.cpp"
-compare cloister.hpp 1.5
+compare 'including `cloister.hpp`, against the outer headers that it needs' 1.5
 
 echo '#include <cloister/namespace.hpp>' >"$work/ours.cpp"
 echo '#include <system_error>' >"$work/floor.cpp"
-compare namespace.hpp 1.25
-outer_headers "$work/ours.cpp" >"$work/floor.cpp"
-compare 'namespace.hpp (all it needs)' 1.25
+compare 'including `namespace.hpp`, against `<system_error>`' 1.25

@@ -1,22 +1,12 @@
-// What a look at the namespaces of a process, and a visit to one, cost beside the same by raw system calls. The two
-// take turns, a pair at a time; the table shows the medians and their ratio.
-//
-//   looks [--pairs N]
+// A look at the namespaces of a process, and a visit to one, beside the same by raw system calls.
 #include <fmt/format.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <cloister/cloister.hpp>
-#include <cstdlib>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
-#include "measure.hpp"
+#include "figures.hpp"
 
 namespace {
 
@@ -74,66 +64,38 @@ void visit_process_by_hand(int pidfd) {
   ::pthread_join(thread, nullptr);
 }
 
-// --- the table
+// --- the rows
 
-class Table {
- public:
-  explicit Table(int pairs) : pairs_(pairs) {
-    fmt::print("{:<52} {:>9} {:>9} {:>6} {:>6}\n", fmt::format("median of {}, in µs", pairs), "floor", "cloister",
-               "ratio", "target");
-  }
-  // `times`: how often it is done between two looks at the clock, which would be a good part of something short.
-  void row(std::string_view name, int times, std::invocable auto const& floor,
-           std::invocable auto const& library) const {
-    constexpr double target = 1.2;
-    auto const repeated = [times](auto const& f) {
-      return [&f, times] {
-        for (int i = 0; i < times; ++i) f();
-      };
-    };
-    auto const [below, above] = medians(pairs_, repeated(floor), repeated(library));
-    double const ratio = above / below;
-    fmt::print("{:<51} {:>9.1f} {:>9.1f} {:>6.2f} {:>6.2f}  {}\n", name, below / times, above / times, ratio, target,
-               ratio <= target ? "ok" : "over");
-    std::fflush(stdout);
-  }
-
- private:
-  int pairs_;
-};
-
-void measure(int pairs) {
-  Table const table{pairs};
+void measure(Figures& figures) {
+  constexpr double asked = 1.2;
   cloister::ChildProcess const other{{.unshare = ns::uts | ns::ipc | ns::net}, [] { ::pause(); }};
-  table.row("namespaces_of, another process", 20, Readlinks{other.pid()},
-            [&] { require(cloister::namespaces_of(other.pid()).contains(ns::uts), "uts"); });
-  table.row("namespaces_of, this process", 20, Readlinks{::getpid()},
-            [] { require(cloister::namespaces_of(::getpid()).contains(ns::uts), "uts"); });
+  auto const look = [&](char const* what, pid_t pid) {
+    figures.at_most(asked, what, Readlinks{pid},
+                    [pid] { require(cloister::namespaces_of(pid).contains(ns::uts), "uts"); });
+  };
+  look("`namespaces_of` another process, against eight readlinks", other.pid());
+  look("`namespaces_of` this process, against eight readlinks", ::getpid());
 
   auto const where = [] { return sys::gettid(); };
   Namespace const uts = other.namespace_of(ns::uts), ipc = other.namespace_of(ns::ipc),
                   net = other.namespace_of(ns::net), mnt = Namespace::create(ns::mnt);
-  table.row("within uts", 1, VisitByHand{{uts.fd()}}, [&] { require(cloister::within(uts, where) > 0, "within"); });
-  table.row("within ipc, net, uts", 1, VisitByHand{{ipc.fd(), net.fd(), uts.fd()}}, [&] {
-    require(cloister::within({ipc, net, uts}, where) > 0, "within");
-  });
-  table.row("within mnt", 1, VisitByHand{{mnt.fd()}, true},
-            [&] { require(cloister::within(mnt, where) > 0, "within"); });
-  table.row(
-      "within ipc, uts of a process", 1, [&] { visit_process_by_hand(other.pidfd()); },
+  auto const visit = [&](char const* what, VisitByHand const& by_hand, auto const& places) {
+    figures.at_most(asked, fmt::format("`within` {}, against a thread and setns", what), by_hand,
+                    [&] { require(cloister::within(places, where) > 0, "within"); });
+  };
+  visit("uts", VisitByHand{{uts.fd()}}, uts);
+  visit("ipc, net, uts", VisitByHand{{ipc.fd(), net.fd(), uts.fd()}}, std::vector<Namespace>{ipc, net, uts});
+  visit("mnt", VisitByHand{{mnt.fd()}, true}, mnt);
+  figures.at_most(
+      asked, "`within` ipc, uts of a process, against a thread and setns",
+      [&] { visit_process_by_hand(other.pidfd()); },
       [&] { require(cloister::within(other.pidfd(), ns::uts | ns::ipc, where) > 0, "within"); });
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  int pairs = 2000;
-  if (argc == 3 && std::string_view{argv[1]} == "--pairs")
-    pairs = std::max(1, std::atoi(argv[2]));
-  else
-    require(argc == 1, "usage: looks [--pairs N]");
-  if (::geteuid() == 0)
-    measure(pairs);
-  else  // to go anywhere takes privileges
-    cloister::run({.unshare = ns::user, .ids = cloister::IdMap::root()}, [pairs] { measure(pairs); });
+void bench::measure_looks(Figures& figures) {
+  if (::geteuid() == 0) return measure(figures);
+  // To go anywhere takes privileges.
+  figures.in_child({.unshare = ns::user, .ids = cloister::IdMap::root()}, measure);
 }

@@ -1,4 +1,4 @@
-// What the benchmarks share: pairs of runs in turn, their medians, and a host with much memory.
+// What the benchmarks share: runs in turn, their medians, and a host with much memory.
 #pragma once
 
 #include <errno.h>

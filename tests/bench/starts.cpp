@@ -1,11 +1,5 @@
-// What starting a child costs, beside a floor: the same child by raw system calls, with nothing checked, reported or cleaned up.
-// The floor and the library take turns, a pair at a time, in the same process; the table shows the medians and their ratio.
-//
-//   starts [--pairs N] [--only TEXT] [--resident MIB] [PROGRAM]
-//
-// TEXT picks the rows that contain it. PROGRAM is what is executed, by default `nothing` beside this program: a dynamically linked
-// one takes longer to begin than the library takes to start it, which would hide the difference. Without privilege a user
-// namespace goes along with every other.
+// Starting a child, beside a floor: the same child by raw system calls, with nothing checked, reported or cleaned up;
+// and beside what else starts programs. Without privilege a user namespace goes along with every other.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
@@ -14,19 +8,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cloister/cloister.hpp>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <latch>
-#include <string>
-#include <string_view>
 #include <thread>
-#include <utility>
-#include <vector>
 
-#include "measure.hpp"
+#ifdef CLOISTER_BENCH_BOOST
+#include <boost/process.hpp>
+#endif
+
+#include "figures.hpp"
+#include "neighbours.hpp"
 
 namespace {
 
@@ -34,14 +25,6 @@ using namespace bench;
 namespace ns = cloister::flags;
 namespace sys = cloister::detail::sys;
 namespace kernel = cloister::detail::kernel;
-using cloister::ParentDeath;
-
-struct Options {
-  int pairs = 200;
-  std::string only;
-  std::size_t resident = 1024;  // MiB
-  std::string program;
-};
 
 // --- the floor
 
@@ -145,148 +128,61 @@ struct Library {
   }
 };
 
-// --- measuring
+// --- who starts the children
 
-// Who starts the children. The threads that do nothing sleep.
-enum class Host { alone, threads, other_thread };
-constexpr Host hosts[] = {Host::alone, Host::threads, Host::other_thread};
-
-char const* to_string(Host host) {
-  switch (host) {
-    case Host::alone: return "1 thread";
-    case Host::threads: return "4 threads";
-    case Host::other_thread: break;
-  }
-  return "4 threads, not main";
-}
-
-void run_as(Host host, std::invocable auto const& body) {
+// The threads that do nothing sleep.
+void beside_threads(std::invocable auto const& body) {
   std::latch done{1};
   std::vector<std::jthread> idle;
-  int const sleepers = host == Host::alone ? 0 : host == Host::threads ? 3 : 2;  // the main thread waits as well
-  for (int i = 0; i < sleepers; ++i) idle.emplace_back([&done] { done.wait(); });
-  if (host == Host::other_thread)
-    std::jthread{[&body] { body(); }}.join();
-  else
-    body();
+  for (int i = 0; i < 3; ++i) idle.emplace_back([&done] { done.wait(); });
+  body();
   done.count_down();
 }
 
-// In a process of its own: a process that has had a thread, or a gigabyte, is not the same again.
-void in_fresh_process(std::invocable auto const& body) {
-  std::fflush(stdout);
-  pid_t const pid = ::fork();
-  require(pid >= 0, "fork");
-  if (pid == 0) {
-    body();
-    std::fflush(stdout);
-    std::_Exit(0);
-  }
-  int status = 0;
-  require(::waitpid(pid, &status, 0) == pid && WIFEXITED(status), "waitpid");
-  if (WEXITSTATUS(status) != 0) std::exit(1);
-}
+// --- the rows
 
-// --- the table
-
-class Table {
- public:
-  explicit Table(Options const& options) : options_(options) {
-    fmt::print("{:<76} {:>9} {:>9} {:>6} {:>6}\n", "median of " + std::to_string(options.pairs) + ", in µs", "floor", "cloister",
-               "ratio", "target");
-  }
-  bool wants(std::string const& name) const { return name.find(options_.only) != name.npos; }
-  void row(std::string const& name, double target, std::invocable auto const& floor, std::invocable auto const& library) const {
-    if (!wants(name)) return;
-    auto const [below, above] = medians(options_.pairs, floor, library);
-    double const ratio = above / below;
-    fmt::print("{:<75} {:>9.1f} {:>9.1f} {:>6.2f} {:>6.2f}  {}\n", name, below, above, ratio, target,
-               ratio <= target ? "ok" : "over");
-    std::fflush(stdout);
-  }
-  void row(std::string const& name, std::invocable auto const& floor) const {
-    if (!wants(name)) return;
-    fmt::print("{:<75} {:>9.1f}\n", name, medians(options_.pairs, floor, [] {}).first);
-    std::fflush(stdout);
-  }
-
- private:
-  Options const& options_;
+struct Case {
+  char const* name;
+  cloister::Isolation isolation;
 };
 
 // All eight leave the loopback interface alone, as the floor does: to bring it up is work, not overhead.
-std::vector<cloister::Isolation> worlds() {
-  std::vector<cloister::Isolation> all(4);
-  all[1].unshare = ns::uts | ns::ipc;
-  all[2].unshare = ns::uts | ns::ipc | ns::pid;
-  all[3].unshare = ns::cgroup | ns::ipc | ns::mnt | ns::net | ns::pid | ns::time | ns::user | ns::uts;
-  all[3].loopback = cloister::Loopback::down;
+std::vector<Case> cases() {
+  std::vector<Case> all{{"no namespaces", {}},
+                        {"ipc, uts", {.unshare = ns::uts | ns::ipc}},
+                        {"ipc, pid, uts", {.unshare = ns::uts | ns::ipc | ns::pid}},
+                        {"all eight", {.unshare = cloister::CloneFlags::all(), .loopback = cloister::Loopback::down}}};
   if (::geteuid() != 0)
-    for (cloister::Isolation& world : all)
-      if (!world.unshare.empty()) world.unshare |= ns::user;
+    for (Case& one : all)
+      if (!one.isolation.unshare.empty()) one.isolation.unshare |= ns::user;
   return all;
 }
-std::string name_of(cloister::CloneFlags flags) {
-  if (flags.empty()) return "none";
-  std::string text = to_string(flags);
-  return std::count(text.begin(), text.end(), '|') == 7 ? "all eight" : text;
+
+void measure_callables(Figures& figures, char const* host) {
+  for (auto const& [name, isolation] : cases()) {
+    Floor const floor{isolation.unshare.bits()};
+    Library const library{isolation};
+    figures.at_most(
+        floor.has_pid() ? 1.25 : 1.15, fmt::format("a function, {}, {}", name, host), [&] { floor.callable(); },
+        [&] { library.callable(); });
+  }
 }
 
-template <class Measure>
-void for_each_case(std::string const& what, Host host, Measure const& measure) {
-  for (cloister::Isolation isolation : worlds())
-    for (ParentDeath death : {ParentDeath::leave_child, ParentDeath::kill_child}) {
-      isolation.on_parent_death = death;
-      measure(fmt::format("{:<17} {:<19} {:<11} {}", what, to_string(host),
-                          death == ParentDeath::leave_child ? "leave_child" : "kill_child", name_of(isolation.unshare)),
-              isolation);
-    }
+void measure_programs(Figures& figures, std::string const& host) {
+  cloister::Command const command{figures.options().program};
+  for (auto const& [name, isolation] : cases()) {
+    Floor const floor{isolation.unshare.bits()};
+    Library const library{isolation};
+    figures.at_most(
+        1.10, fmt::format("a program, {}, {}", name, host), [&] { floor.program(figures.options().program.c_str()); },
+        [&] { library.program(command); });
+  }
 }
 
-void measure_callables(Table const& table) {
-  for (Host host : hosts)
-    in_fresh_process([&] {
-      run_as(host, [&] {
-        for_each_case("callable", host, [&](std::string const& name, cloister::Isolation const& isolation) {
-          Floor const floor{isolation.unshare.bits()};
-          Library const library{isolation};
-          table.row(name, floor.has_pid() ? 1.25 : 1.15, [&] { floor.callable(); }, [&] { library.callable(); });
-        });
-      });
-    });
-}
+// --- what else starts programs
 
-void measure_programs(Options const& options, Table const& table) {
-  cloister::Command const command{options.program};
-  for (std::size_t resident : {std::size_t{0}, options.resident})
-    for (Host host : {Host::alone, Host::other_thread})
-      in_fresh_process([&] {
-        become_large(resident);
-        run_as(host, [&] {
-          for_each_case(fmt::format("program, {} MiB", resident), host,
-                        [&](std::string const& name, cloister::Isolation const& isolation) {
-                          Floor const floor{isolation.unshare.bits()};
-                          Library const library{isolation};
-                          table.row(name, 1.10, [&] { floor.program(options.program.c_str()); },
-                                    [&] { library.program(command); });
-                        });
-        });
-      });
-}
-
-// What else starts children.
-void spawn_and_reap(std::vector<std::string> words, posix_spawnattr_t const* attributes = nullptr,
-                    posix_spawn_file_actions_t const* actions = nullptr) {
-  std::vector<char*> pointers;
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  pid_t pid = 0;
-  require(::posix_spawnp(&pid, pointers[0], actions, attributes, pointers.data(), environ) == 0, "posix_spawn");
-  reap_one(P_PID, static_cast<id_t>(pid));
-}
-
-// What the library does for a program without namespaces, as far as posix_spawn can be told to: every signal to its default and
-// unblocked, no descriptor but 0, 1 and 2, and a pidfd to wait by.
+// What the library does for a program without namespaces, as far as posix_spawn can be told to: every signal to its
+// default and unblocked, no descriptor but 0, 1 and 2, and a pidfd to wait by.
 class SpawnByHand {
  public:
   SpawnByHand() {
@@ -323,75 +219,60 @@ class SpawnByHand {
   posix_spawn_file_actions_t actions_;
 };
 
-// A tool that is missing, or that may not do this here, gives no row.
-bool works(std::vector<std::string> const& words) {
-  std::string command;
-  for (std::string const& word : words) command += word + ' ';
-  return std::system((command + ">/dev/null 2>&1").c_str()) == 0;
+void measure_neighbours(Figures& figures, std::string const& host) {
+  std::string const& program = figures.options().program;
+  cloister::Command const command{program};
+  auto const named = [&](char const* what) { return fmt::format("a program, {}, {}", what, host); };
+
+  SpawnByHand const by_hand;
+  Library const plain{};
+  auto const start = [&] { plain.program(command); };
+  figures.at_least(
+      1, named("against posix_spawn and the same work by hand"), [&] { by_hand(program); }, start);
+  figures.at_least(
+      0, named("against posix_spawn alone"), [&] { spawn_and_reap({program}); }, start);
+#ifdef CLOISTER_BENCH_BOOST
+  figures.at_least(
+      host == "0 MiB" ? 0 : 20, named("against Boost.Process v1"),
+      [&] { require(boost::process::system(program) == 0, "boost::process::system"); }, start);
+#endif
+
+  Library seven{};
+  seven.isolation.unshare = cloister::CloneFlags::all() - ns::time;
+  if (::geteuid() == 0) seven.isolation.unshare -= ns::user;
+  seven.isolation.loopback = cloister::Loopback::down;
+  if (Words const words = unshare(program); works(words))
+    figures.at_least(
+        2, named("against unshare(1), the same namespaces"), [&] { spawn_and_reap(words); },
+        [&] { seven.program(command); });
+
+  Library with_user{seven};
+  with_user.isolation.unshare |= ns::user;
+  with_user.isolation.loopback = cloister::Loopback::up;
+  if (Words const words = bwrap(program); works(words))
+    figures.at_least(
+        3, named("against bwrap, the same namespaces, its root bound"), [&] { spawn_and_reap(words); },
+        [&] { with_user.program(command); });
 }
 
-void measure_others(Options const& options, Table const& table) {
-  cloister::Command const command{options.program};
-  bool const root = ::geteuid() == 0;
-  for (std::size_t resident : {std::size_t{0}, options.resident})
-    in_fresh_process([&] {
-      become_large(resident);
-      auto const named = [&](char const* what) { return fmt::format("{}, {} MiB", what, resident); };
-      table.row(named("fork()"), [] { Floor{0}.by_fork(); });
-      table.row(named("posix_spawn() of the program"), [&] { spawn_and_reap({options.program}); });
-
-      SpawnByHand const by_hand;
-      Library const plain{};
-      table.row(named("against posix_spawn() and the same work by hand"), 1.0, [&] { by_hand(options.program); },
-                [&] { plain.program(command); });
-
-      Library seven{};  // root needs no user namespace
-      seven.isolation.unshare = cloister::CloneFlags::all() - ns::time;
-      if (root) seven.isolation.unshare -= ns::user;
-      std::vector<std::string> unshare{"unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup"};
-      if (!root) unshare.insert(unshare.end(), {"--user", "--map-current-user"});
-      unshare.push_back(options.program);
-      seven.isolation.loopback = cloister::Loopback::down;
-      if (works(unshare))
-        table.row(named("against unshare(1), the same namespaces"), 0.5, [&] { spawn_and_reap(unshare); },
-                  [&] { seven.program(command); });
-
-      Library all_but_time{seven};  // bwrap makes a user namespace for root too
-      all_but_time.isolation.unshare |= ns::user;
-      all_but_time.isolation.loopback = cloister::Loopback::up;
-      std::vector<std::string> const bwrap{"bwrap", "--unshare-all", "--bind", "/", "/", "--die-with-parent", options.program};
-      if (works(bwrap))
-        table.row(named("against bwrap, the same namespaces, its root bound"), 1.0 / 3, [&] { spawn_and_reap(bwrap); },
-                  [&] { all_but_time.program(command); });
-    });
-}
-
-Options parse(int argc, char** argv) {
-  Options options;
-  std::string const self = argv[0];
-  options.program = self.substr(0, self.rfind('/') + 1) + "nothing";
-  for (int i = 1; i < argc; ++i) {
-    std::string_view const word = argv[i];
-    bool const takes_value = word.substr(0, 2) == "--";
-    if (takes_value && i + 1 == argc) require(false, "an option without its value");
-    if (word == "--pairs")
-      options.pairs = std::max(1, std::atoi(argv[++i]));
-    else if (word == "--only")
-      options.only = argv[++i];
-    else if (word == "--resident")
-      options.resident = static_cast<std::size_t>(std::atol(argv[++i]));
-    else
-      options.program = word;
-  }
-  return options;
+// What a function in a pid namespace costs beside nothing but fork(): the second process in between is part of it.
+void measure_against_fork(Figures& figures) {
+  Library const library{cases()[2].isolation};
+  figures.at_most(
+      1.6, "a function, ipc, pid, uts, against fork() alone", [] { Floor{0}.by_fork(); }, [&] { library.callable(); });
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  Options const options = parse(argc, argv);
-  Table const table{options};
-  measure_callables(table);
-  measure_programs(options, table);
-  measure_others(options, table);
+void bench::measure_starts(Figures& figures) {
+  figures.in_fresh_process(0, [](Figures& rows) { measure_callables(rows, "1 thread"); });
+  figures.in_fresh_process(0, [](Figures& rows) { beside_threads([&] { measure_callables(rows, "4 threads"); }); });
+  figures.in_fresh_process(0, measure_against_fork);
+  for (auto const& [resident, host] : {std::pair{std::size_t{0}, "0 MiB"}, std::pair{large, "1 GiB"}}) {
+    figures.in_fresh_process(resident, [host = host](Figures& rows) { measure_programs(rows, host); });
+    figures.in_fresh_process(resident, [host = host](Figures& rows) { measure_neighbours(rows, host); });
+  }
+  figures.in_fresh_process(0, [](Figures& rows) {
+    std::jthread{[&] { measure_programs(rows, "from another thread than the main one"); }}.join();
+  });
 }

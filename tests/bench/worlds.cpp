@@ -1,25 +1,15 @@
-// What a program in a world with files of its own costs, beside bubblewrap making the same one: the same mounts,
-// namespaces, losses of privilege and filter, told to bwrap in options that are made from our description. The two take
-// turns, a pair at a time; the table shows the medians, how many times faster the library is, and how its cost grows with
-// the memory of who calls it.
-//
-//   worlds [--pairs N] [--only TEXT] [--resident MIB] [PROGRAM]
-//
-// TEXT picks the rows that contain it. PROGRAM is executed beside /bin/true, by default `nothing` beside this program.
+// A program in a world with files of its own, beside bubblewrap making the same one: the same mounts, namespaces,
+// losses of privilege and filter, told to bwrap in options that are made from our description.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cloister/cloister.hpp>
 #include <cstdlib>
-#include <string>
-#include <string_view>
-#include <vector>
 
-#include "measure.hpp"
+#include "figures.hpp"
+#include "neighbours.hpp"
 
 namespace {
 
@@ -28,16 +18,7 @@ namespace ns = cloister::flags;
 using cloister::Isolation;
 using cloister::Mount;
 
-struct Options {
-  int pairs = 200;
-  std::string only;
-  std::size_t resident = 1024;  // MiB
-  std::string program;
-};
-
 // --- the neighbour
-
-using Words = std::vector<std::string>;
 
 // bwrap reads a filter from a descriptor, to its end: from a new one each time.
 constexpr int filter_fd = 10;
@@ -84,7 +65,7 @@ void add_mount(Words& words, Mount const& mount) {
   }
 }
 
-Words bwrap(Isolation const& box, std::string const& program) {
+Words bwrap_like(Isolation const& box, std::string const& program) {
   Words words{"bwrap"};
   if (box.on_parent_death == cloister::ParentDeath::kill_child) words.push_back("--die-with-parent");
   if (box.session == cloister::Session::fresh) words.push_back("--new-session");
@@ -99,21 +80,10 @@ Words bwrap(Isolation const& box, std::string const& program) {
     if (char const* const value = std::getenv(name.c_str())) words.insert(words.end(), {"--setenv", name, value});
   for (Mount const& mount : box.mounts) add_mount(words, mount);
   if (!box.root.is_writable()) words.insert(words.end(), {"--remount-ro", "/"});
-  if (!box.privileges.seccomp.instructions().empty()) words.insert(words.end(), {"--seccomp", std::to_string(filter_fd)});
+  if (!box.privileges.seccomp.instructions().empty())
+    words.insert(words.end(), {"--seccomp", std::to_string(filter_fd)});
   words.push_back(program);
   return words;
-}
-
-// By posix_spawn, which does not copy the caller's memory either.
-void run_words(Words& words, FilterFile const& filter) {
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  errno = ::posix_spawnp(&pid, argv[0], filter.actions(), nullptr, argv.data(), environ);
-  require(errno == 0, "posix_spawn of bwrap");
-  int status = 0;
-  require(::waitpid(pid, &status, 0) == pid && status == 0, "bwrap's status");
 }
 
 // --- the worlds
@@ -134,93 +104,31 @@ std::vector<World> worlds() {
   ten.mounts.insert(ten.mounts.end(),
                     {Mount::proc(), Mount::dev(), Mount::tmpfs("/tmp", 64 * mebibyte), Mount::tmpfs("/run", mebibyte)});
   ten.session = cloister::Session::fresh;
-  return {{"untrusted()", Isolation::untrusted()}, {"ten mounts", ten}};
+  return {{"ten mounts", ten}, {"`untrusted()`", Isolation::untrusted()}};
 }
 
-// --- the table
+// --- the rows
 
-struct Row {
-  std::string name;
-  Isolation box;
-  std::string program;
-};
-
-struct Figures {
-  double bwrap, cloister;
-};
-
-std::vector<Row> rows(Options const& options) {
-  std::vector<Row> all;
-  for (auto const& [name, box] : worlds()) {
-    Isolation with_program = box;
-    with_program.mounts.push_back(Mount::bind(options.program, "/program").read_only());
-    all.push_back({name + ", nothing", with_program, "/program"});
-    all.push_back({name + ", /bin/true", box, "/bin/true"});
-  }
-  std::erase_if(all, [&](Row const& row) { return row.name.find(options.only) == row.name.npos; });
-  return all;
-}
-
-Figures measure(Row const& row, int pairs) {
-  Words words = bwrap(row.box, row.program);
-  FilterFile const filter{row.box.privileges.seccomp};
-  auto const [theirs, ours] = medians(
-      pairs, [&] { run_words(words, filter); },
+void measure(Figures& figures, World const& world, char const* host) {
+  Isolation box = world.box;
+  box.mounts.push_back(Mount::bind(figures.options().program, "/program").read_only());
+  Words const words = bwrap_like(box, "/program");
+  FilterFile const filter{box.privileges.seccomp};
+  figures.at_least(
+      3, fmt::format("a program, {}, against bwrap and the same, {}", world.name, host),
+      [&] { spawn_and_reap(words, filter.actions()); },
       [&] {
-        cloister::ChildProcess child{row.box, cloister::Command{row.program}};
+        cloister::ChildProcess child{box, cloister::Command{"/program"}};
         require(child.wait().success(), "a program's status");
       });
-  return {theirs, ours};
-}
-
-// In a process of its own, for the memory to be gone afterwards.
-std::vector<Figures> measure_from(std::size_t mebibytes, std::vector<Row> const& all, int pairs) {
-  return cloister::run({}, [&] {
-    become_large(mebibytes);
-    std::vector<Figures> figures;
-    for (Row const& row : all) figures.push_back(measure(row, pairs));
-    return figures;
-  });
-}
-
-Options parse(int argc, char** argv) {
-  Options options;
-  std::string const self = argv[0];
-  options.program = self.substr(0, self.rfind('/') + 1) + "nothing";
-  for (int i = 1; i < argc; ++i) {
-    std::string_view const word = argv[i];
-    if (word.starts_with("--")) require(i + 1 < argc, "an option without its value");
-    if (word == "--pairs")
-      options.pairs = std::max(1, std::atoi(argv[++i]));
-    else if (word == "--only")
-      options.only = argv[++i];
-    else if (word == "--resident")
-      options.resident = static_cast<std::size_t>(std::atol(argv[++i]));
-    else
-      options.program = word;
-  }
-  return options;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  Options const options = parse(argc, argv);
-  std::vector<Row> const all = rows(options);
-  std::vector<Figures> const small = measure_from(0, all, options.pairs);
-  std::vector<Figures> const large = measure_from(options.resident, all, options.pairs);
-
-  constexpr double target = 3;
-  fmt::print("{:<40} {:>9} {:>9} {:>8} {:>7}\n", fmt::format("median of {}, in µs", options.pairs), "bwrap", "cloister",
-             "faster", "target");
-  auto const print = [&](std::string const& name, Figures const& figures) {
-    double const faster = figures.bwrap / figures.cloister;
-    fmt::print("{:<39} {:>9.1f} {:>9.1f} {:>8.2f} {:>7.2f}  {}", name, figures.bwrap, figures.cloister, faster, target,
-               faster >= target ? "ok" : "under");
-  };
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    print(all[i].name, small[i]);
-    print(fmt::format("\n{}, {} MiB", all[i].name, options.resident), large[i]);
-    fmt::print(", {:.2f} times what it is with 0\n", large[i].cloister / small[i].cloister);
-  }
+void bench::measure_worlds(Figures& figures) {
+  if (!works({"bwrap", "--version"})) return;
+  for (auto const& [resident, host] : {std::pair{std::size_t{0}, "0 MiB"}, std::pair{large, "1 GiB"}})
+    figures.in_fresh_process(resident, [host = host](Figures& rows) {
+      for (World const& world : worlds()) measure(rows, world, host);
+    });
 }

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Builds and runs a consumer by each way that the README names: sh tests/consumers/run.sh
+# Builds and runs a consumer by each way that the README names, and what the README shows: sh tests/consumers/run.sh
 #
-# In a directory of its own that goes when it ends. One line a way; the exit status is 0 if all of them work.
+# In a directory of its own that goes when it ends. One line for each; the exit status is 0 if all of them work.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 cxx=${CXX:-g++}
-sh "$top/.ci/need" "$cxx" meson ninja pkg-config cmake
+sh "$top/.ci/need" "$cxx" meson ninja pkg-config cmake doctest
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -65,4 +65,42 @@ way pkg-config with_pkg_config
 way meson-dependency meson_dependency
 way cmake-find_package with_cmake
 way cmake-moved moved
+
+# --- The README: its program prints what it says, and its recipes compile.
+
+# Each block of C++ goes to a file of its own, and what the first one prints to another.
+mkdir "$work/readme"
+cd "$work/readme"
+awk '
+  /^```cpp$/ { out = "block-" ++n ".cpp"; next }
+  /^```$/ && !out && n == 1 && !said { out = "said"; said = 1; next }
+  /^```/ { if (out) close(out); out = ""; next }
+  out { print > out }
+' "$top/README.md"
+echo '#include "recipes.hpp"' >recipes.cpp
+echo '#include "recipes.hpp"' >tests.cpp
+echo 'void recipes() {' >>recipes.cpp
+for block in block-*.cpp; do
+  if grep -q 'int main()' "$block"; then
+    cp "$block" program.cpp
+  elif grep -q TEST_CASE "$block"; then
+    cat "$block" >>tests.cpp
+  else
+    cat "$block" >>recipes.cpp
+  fi
+done
+echo '}' >>recipes.cpp
+
+compiles() { $cxx -std=c++20 -Wall -Wextra -Wno-unused -Werror -I "$top/include" -I "$here" -fsyntax-only "$1"; }
+readme() {
+  cmp program.cpp "$top/examples/first.cpp" && $cxx -std=c++20 -I "$top/include" program.cpp -o program -pthread &&
+    ./program >printed && diff said printed && compiles recipes.cpp && compiles tests.cpp
+}
+if readme >log 2>&1; then
+  echo "ok: README"
+else
+  echo "FAILED: README"
+  sed 's/^/    /' log
+  bad=1
+fi
 exit $bad
