@@ -470,6 +470,7 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, bool waits_
   bool told_to_go = !waits_for_go;
   if (told_to_go) birth.reap_middle();  // it has announced its child by then, which meanwhile goes on
   for (bool ended = false;; ended = birth.wait_for_more()) {
+    bool const knew_child = static_cast<bool>(birth.pidfd);
     birth.listen();
     if (linger != nullptr && birth.pidfd && told_to_go && !joins_others(plan.child)) {
       // Whoever waits for the end anyway need not wake up in between: all that has been said can be heard then.
@@ -484,6 +485,8 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, bool waits_
       if (opened < 0) throw_failure(plan, {Step::pidfd_open, -opened, 0}, Error::Side::parent);
       birth.pidfd = above_stdio(opened);
     }
+    // Who was seen to have ended is its middle, which had announced it just before.
+    if (!knew_child && birth.pidfd) ended = false;
     if (birth.announced && !told_to_go) {
       write_maps_if_asked(plan, birth);
       tell_to_go(plan, channel);
