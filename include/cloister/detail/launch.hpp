@@ -311,9 +311,12 @@ inline Channel make_channel() {
 
 // --- by fork: a callable, and a program under a reaper where PID 1 can be no program of ours
 
-// Tells the parent that the world stands. A child that is to die with its parent has nobody to run for without one.
+// Tells the parent that the world stands. A child that is to die with its parent has nobody to run for without one; any other goes on
+// if there is nobody to hear it.
 inline void say_ready(ChildSide const& side) noexcept {
-  if (send_message(side.channel, MessageKind::ready) < 0 && side.plan->dies_with_parent) sys::exit(127);
+  long const said = send_message(side.channel, MessageKind::ready);
+  bool const goes_on = (said == -EPIPE || said == -ECONNRESET) && !side.plan->dies_with_parent;
+  if (!goes_on) require(side, said, Step::started);
 }
 
 // A socket belongs to the network namespace that it was made in, for ever: who has it may ask there for interfaces and addresses, and
@@ -644,8 +647,11 @@ struct SecondProcess {
   SecondProcess const second = *static_cast<SecondProcess const*>(argument);
   sys::close(second.begun[1]);
   char begun;
-  if (sys::read(second.begun[0], &begun, 1) != 1) sys::exit(127);  // there is no init, and so nothing to do
-  become_program(second.side);
+  long const got = sys::read(second.begun[0], &begun, 1);
+  if (got == 1) become_program(second.side);
+  // Without an init there is nothing to do. It may have said why.
+  if (second.side.failure->step != Step::started) sys::exit(127);
+  fail(second.side, {Step::init_program, got < 0 ? static_cast<int>(-got) : EPIPE, 0});
 }
 CLOISTER_DETAIL_CHILD_SIDE inline void second_entry(void* argument) noexcept { second_main(argument); }
 
@@ -792,7 +798,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noex
     told = send_message(side.channel, MessageKind::ready);
   else if (failure.step != Step::started)
     told = send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
-  if (told < 0) sys::pidfd_send_signal(clone.pidfd, SIGKILL);
+  if (told < 0) {  // of a program that has begun and that nobody knows of
+    sys::pidfd_send_signal(clone.pidfd, SIGKILL);
+    fail(self, {Step::started, static_cast<int>(-told), 0});
+  }
   sys::exit(0);
 }
 
