@@ -237,6 +237,7 @@ inline Failure write_maps(Plan const& plan, int pidfd, int child) {
   auto const refused = [](Step step, long error) { return Failure{step, static_cast<int>(-error), 0}; };
   // The child's number in the pid namespace of this /proc, which may be an outer one's.
   long const pid = number_in_proc(pidfd);
+  if (pid < 0) return refused(Step::write_uid_map, pid);
   std::string const path = "/proc/" + std::to_string(pid);
   int const opened = sys::openat(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (opened < 0) return refused(Step::write_uid_map, opened);
@@ -265,8 +266,9 @@ inline Failure write_maps(Plan const& plan, int pidfd, int child) {
     if (long const result = write("uid_map", texts.uid_map, texts.uid_map_size); result < 0)
       return refused(Step::write_uid_map, result);
   }
-  if (!same_map(read_id_map(directory.get(), "gid_map"), plan.gid_ranges)) return refused(Step::write_gid_map, -EBADMSG);
-  if (!same_map(read_id_map(directory.get(), "uid_map"), plan.uid_ranges)) return refused(Step::write_uid_map, -EBADMSG);
+  long difference = -EBADMSG;
+  if (!same_map(read_id_map(directory.get(), "gid_map", &difference), plan.gid_ranges)) return refused(Step::write_gid_map, difference);
+  if (!same_map(read_id_map(directory.get(), "uid_map", &difference), plan.uid_ranges)) return refused(Step::write_uid_map, difference);
   return {Step::none, 0, 0};
 }
 
