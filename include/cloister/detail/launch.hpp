@@ -787,7 +787,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noex
   child.shares_memory = true;
   child.failure = &failure;
   void* const stack = sys::mmap(ChildStacks::size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
-  require(self, stack != nullptr ? 0 : -ENOMEM, Step::clone3);
+  require(self, stack != nullptr ? 0 : -errno, Step::stack);
   SharingClone clone;
   constexpr std::uint64_t how = kernel::clone_parent | kernel::clone_pidfd | kernel::clone_child_cleartid;
   clone.prepare(program_entry, &child, unshared_by_clone(*side.plan) | how, 0, stack);
