@@ -137,6 +137,7 @@ struct Shared {
   std::atomic<unsigned> handled{0};
   std::atomic<bool> strayed{false};  // a handler of the host has run in another process
   Outcome outcome{};
+  int error_number = 0;
   bool has_children = false;
   bool mask_changed = false;
   char text[1024]{};
@@ -189,6 +190,7 @@ inline void attempt(Start const& start, Shared& shared) {
       note(result == 42 ? Outcome::worked : Outcome::wrong, "it answers " + std::to_string(result));
     } catch (cloister::Error const& error) {
       std::string const step(error.step());
+      shared.error_number = error.code().value();
       bool const named = !step.empty() && std::string(error.what()).starts_with("cloister: " + step);
       note(named ? Outcome::refused : Outcome::wrong, error.what());
     } catch (std::exception const& other) {
@@ -260,6 +262,7 @@ struct Round {
   std::vector<Call> calls;
   bool struck = false;  // whether the call in question was made at all
   Outcome outcome = Outcome::wrong;
+  int error_number = 0;  // of an Error
   std::string text;
   std::string wrong;  // what must never be: a hang, a crash, something left behind
 };
@@ -313,6 +316,7 @@ class Host {
     serve(round);
     if (!alive_) return round;
     round.outcome = shared_->outcome;
+    round.error_number = shared_->error_number;
     round.text = shared_->text;
     if (shared_->has_children) round.wrong += "a child is left; ";
     if (shared_->mask_changed) round.wrong += "the signal mask has changed; ";
@@ -564,8 +568,10 @@ struct Tally {
 inline std::string complaint(Round const& round, Fault const& fault) {
   if (!round.wrong.empty()) return round.wrong;
   if (round.outcome == Outcome::wrong) return round.text;
-  if (fault.kind == Fault::error || round.outcome == Outcome::worked) return {};
-  return round.text;
+  if (round.outcome == Outcome::worked) return {};
+  // The C library says EAGAIN, whatever it was, where there can be no thread.
+  bool const is_it = round.error_number == fault.number || round.text.starts_with("cloister: pthread_create:");
+  return fault.kind == Fault::error && is_it ? "" : round.text;
 }
 
 // Whatever a process has learned of its kernel it remembers: after a start that went another way than the first one, in how it
