@@ -20,7 +20,7 @@ namespace cloister::detail {
 struct FileStart {
   explicit FileStart(char const* path) noexcept {
     int const fd = sys::openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    long const size = fd < 0 ? -1 : sys::read(fd, text, sizeof text - 1);
+    size = fd < 0 ? fd : sys::read(fd, text, sizeof text - 1);
     if (fd >= 0) sys::close(fd);
     text[size > 0 ? size : 0] = '\0';
   }
@@ -40,19 +40,21 @@ struct FileStart {
     }
     return at;
   }
+  // The number that follows it; -1 if there is none.
+  long number_after(char const* key) const noexcept {
+    char const* at = after(key);
+    if (at == nullptr) return -1;
+    while (*at == ' ' || *at == '\t') ++at;
+    if (*at < '0' || *at > '9') return -1;
+    return std::strtol(at, nullptr, 10);
+  }
+  long size;  // or a negative errno
   char text[4096];
 };
 
 // The number after `key` at the start of a line, as in "Threads:\t1"; without a key the one that the file starts with.
 // -1 if there is none, and where the file cannot be read.
-inline long read_number(char const* path, char const* key = "") noexcept {
-  FileStart const file{path};
-  char const* at = file.after(key);
-  if (at == nullptr) return -1;
-  while (*at == ' ' || *at == '\t') ++at;
-  if (*at < '0' || *at > '9') return -1;
-  return std::strtol(at, nullptr, 10);
-}
+inline long read_number(char const* path, char const* key = "") noexcept { return FileStart{path}.number_after(key); }
 
 // What joins others hides its memory, which a change of ids or privileges would show again where fs.suid_dumpable is 1, a setting for
 // debugging, proc_sys_fs(5).

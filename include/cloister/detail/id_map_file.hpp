@@ -11,13 +11,20 @@
 
 namespace cloister::detail {
 
-// The lines of a uid_map or gid_map as the kernel shows them; none if it cannot be read. `name` is looked for from that directory.
-inline std::vector<IdRange> read_id_map(int directory, char const* name) {
-  FileDescriptor const file = FileDescriptor::adopt(sys::openat(directory, name, O_RDONLY | O_CLOEXEC));
+// The lines of a uid_map or gid_map as the kernel shows them; none if it cannot be read, and then `error`, where given, is the negative
+// errno. `name` is looked for from that directory.
+inline std::vector<IdRange> read_id_map(int directory, char const* name, long* error = nullptr) {
+  int const fd = sys::openat(directory, name, O_RDONLY | O_CLOEXEC);
+  FileDescriptor const file = FileDescriptor::adopt(fd);
   std::string text(16 * 1024, '\0');
   std::size_t size = 0;
-  for (long got; file && size < text.size() && (got = sys::read(file.get(), text.data() + size, text.size() - size)) > 0;)
+  long got = fd;
+  while (file && size < text.size() && (got = sys::read(fd, text.data() + size, text.size() - size)) > 0)
     size += static_cast<std::size_t>(got);
+  if (got < 0) {
+    if (error != nullptr) *error = got;
+    return {};
+  }
   text.resize(size);
   std::vector<IdRange> ranges;
   for (char* at = text.data(); *at != '\0';) {

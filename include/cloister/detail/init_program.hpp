@@ -38,11 +38,14 @@ cloister_init_program_begin:
   movl $15, %edi
   leaq 6f(%rip), %rsi
   syscall
+9:
   movl $1, %eax                  # write(init_begun, any byte, 1)
   movl $1, %edi
   leaq 6f(%rip), %rsi
   movl $1, %edx
   syscall
+  cmpl $-4, %eax                 # EINTR
+  je 9b
   movl $3, %eax                  # close(init_begun)
   movl $1, %edi
   syscall

@@ -231,6 +231,7 @@ inline Failure write_maps(Plan const& plan, int pidfd, int child) {
   auto const refused = [](Step step, long error) { return Failure{step, static_cast<int>(-error), 0}; };
   // The child's number in the pid namespace of this /proc, which may be an outer one's.
   long const pid = number_in_proc(pidfd);
+  if (pid < 0) return refused(Step::write_uid_map, pid);
   std::string const path = "/proc/" + std::to_string(pid);
   int const opened = sys::openat(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (opened < 0) return refused(Step::write_uid_map, opened);
@@ -259,8 +260,9 @@ inline Failure write_maps(Plan const& plan, int pidfd, int child) {
     if (long const result = write("uid_map", texts.uid_map, texts.uid_map_size); result < 0)
       return refused(Step::write_uid_map, result);
   }
-  if (!same_map(read_id_map(directory.get(), "gid_map"), plan.gid_ranges)) return refused(Step::write_gid_map, -EBADMSG);
-  if (!same_map(read_id_map(directory.get(), "uid_map"), plan.uid_ranges)) return refused(Step::write_uid_map, -EBADMSG);
+  long difference = -EBADMSG;
+  if (!same_map(read_id_map(directory.get(), "gid_map", &difference), plan.gid_ranges)) return refused(Step::write_gid_map, difference);
+  if (!same_map(read_id_map(directory.get(), "uid_map", &difference), plan.uid_ranges)) return refused(Step::write_uid_map, difference);
   return {Step::none, 0, 0};
 }
 
@@ -305,9 +307,12 @@ inline Channel make_channel() {
 
 // --- by fork: a callable, and a program under a reaper where PID 1 can be no program of ours
 
-// Tells the parent that the world stands. A child that is to die with its parent has nobody to run for without one.
+// Tells the parent that the world stands. A child that is to die with its parent has nobody to run for without one; any other goes on
+// if there is nobody to hear it.
 inline void say_ready(ChildSide const& side) noexcept {
-  if (send_message(side.channel, MessageKind::ready) < 0 && side.plan->dies_with_parent) sys::exit(127);
+  long const said = send_message(side.channel, MessageKind::ready);
+  bool const goes_on = (said == -EPIPE || said == -ECONNRESET) && !side.plan->dies_with_parent;
+  if (!goes_on) require(side, said, Step::started);
 }
 
 // A socket belongs to the network namespace that it was made in, for ever: who has it may ask there for interfaces and addresses, and
@@ -475,6 +480,7 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, bool waits_
   bool told_to_go = !waits_for_go;
   if (told_to_go) birth.reap_middle();  // it has announced its child by then, which meanwhile goes on
   for (bool ended = false;; ended = birth.wait_for_more()) {
+    bool const knew_child = static_cast<bool>(birth.pidfd);
     birth.listen();
     if (linger != nullptr && birth.pidfd && told_to_go && !joins_others(plan.child)) {
       // Whoever waits for the end anyway need not wake up in between: all that has been said can be heard then.
@@ -489,6 +495,8 @@ inline void await_ready(Plan const& plan, Birth& birth, int channel, bool waits_
       if (opened < 0) throw_failure(plan, {Step::pidfd_open, -opened, 0}, Error::Side::parent);
       birth.pidfd = above_stdio(opened);
     }
+    // Who was seen to have ended is its middle, which had announced it just before.
+    if (!knew_child && birth.pidfd) ended = false;
     if (birth.announced && !told_to_go) {
       write_maps_if_asked(plan, birth);
       tell_to_go(plan, channel);
@@ -646,8 +654,11 @@ struct SecondProcess {
   SecondProcess const second = *static_cast<SecondProcess const*>(argument);
   sys::close(second.begun[1]);
   char begun;
-  if (sys::read(second.begun[0], &begun, 1) != 1) sys::exit(127);  // there is no init, and so nothing to do
-  become_program(second.side);
+  long const got = sys::read(second.begun[0], &begun, 1);
+  if (got == 1) become_program(second.side);
+  // Without an init there is nothing to do. It may have said why.
+  if (second.side.failure->step != Step::started) sys::exit(127);
+  fail(second.side, {Step::init_program, got < 0 ? static_cast<int>(-got) : EPIPE, 0});
 }
 CLOISTER_DETAIL_CHILD_SIDE inline void second_entry(void* argument) noexcept { second_main(argument); }
 
@@ -781,7 +792,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noex
   child.shares_memory = true;
   child.failure = &failure;
   void* const stack = sys::mmap(ChildStacks::size, PROT_READ | PROT_WRITE, MAP_STACK | MAP_NORESERVE);
-  require(self, stack != nullptr ? 0 : -ENOMEM, Step::clone3);
+  require(self, stack != nullptr ? 0 : -errno, Step::stack);
   SharingClone clone;
   constexpr std::uint64_t how = kernel::clone_parent | kernel::clone_pidfd | kernel::clone_child_cleartid;
   clone.prepare(program_entry, &child, unshared_by_clone(*side.plan) | how, 0, stack);
@@ -794,7 +805,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline void sharing_middle_entry(void* argument) noex
     told = send_message(side.channel, MessageKind::ready);
   else if (failure.step != Step::started)
     told = send_message(side.channel, MessageKind::failed, failure.step, failure.error, failure.item);
-  if (told < 0) sys::pidfd_send_signal(clone.pidfd, SIGKILL);
+  if (told < 0) {  // of a program that has begun and that nobody knows of
+    sys::pidfd_send_signal(clone.pidfd, SIGKILL);
+    fail(self, {Step::started, static_cast<int>(-told), 0});
+  }
   sys::exit(0);
 }
 

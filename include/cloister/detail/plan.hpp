@@ -22,7 +22,7 @@ namespace cloister::detail {
 // Every step that can fail, in the parent or in the child. The child reports the number, the parent knows the name.
 enum class Step : std::uint8_t {
   none,
-  channel, fork, clone3, clone, unshare, tid_address, pidfd_open, started, go,
+  channel, fork, stack, clone3, clone, unshare, tid_address, pidfd_open, started, go,
   deny_setgroups, write_uid_map, write_gid_map, setgroups, setresgid, setresuid, capset,
   hide_memory, join,
   parent_death, hostname, domainname, loopback, clock_offsets, enter_time,
@@ -38,6 +38,7 @@ constexpr char const* name_of(Step step) noexcept {
     case Step::none: break;
     case Step::channel: return "socketpair";
     case Step::fork: return "fork";
+    case Step::stack: return "mmap";
     case Step::clone3: return "clone3";
     case Step::clone: return "clone";
     case Step::unshare: return "unshare";
@@ -276,6 +277,7 @@ class Plan {
   // What the step worked on, for people.
   std::string item(Step step, int index) const {
     switch (step) {
+      case Step::stack: return "a stack for the child";
       case Step::clone3:
       case Step::clone:
         for (Namespace const& each : isolation_.join)

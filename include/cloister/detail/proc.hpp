@@ -35,11 +35,14 @@ inline std::string name_in_proc(int pid) {
   return proc_is_own() ? std::to_string(pid) : std::string{};
 }
 
-// The number under /proc, whosever it is, of the process behind a pidfd: 0 if that /proc does not show it, -1 if it has
-// been reaped, is no process, or there is no /proc. Linux 5.3.
+// The number under /proc, whosever it is, of the process behind a pidfd: 0 if that /proc does not show it, else a negative
+// errno: ESRCH if it has been reaped or is no process, ENOENT without a /proc. Linux 5.3.
 inline long number_in_proc(int pidfd) {
   std::string const info = join({"/proc/thread-self/fdinfo/", std::to_string(pidfd)});
-  return read_number(info.c_str(), "Pid:");
+  FileStart const file{info.c_str()};
+  if (file.size < 0) return file.size;
+  long const number = file.number_after("Pid:");
+  return number < 0 ? -ESRCH : number;
 }
 
 // The Error of a look that needs a /proc of the caller's own pid namespace.

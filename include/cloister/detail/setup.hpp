@@ -249,11 +249,12 @@ CLOISTER_DETAIL_CHILD_SIDE inline void close_all_others(ChildSide const& side) n
 // Before the root changes, after which there may be none. What is no such device is not written to.
 CLOISTER_DETAIL_CHILD_SIDE inline int open_null() noexcept {
   int const fd = sys::openat(AT_FDCWD, "/dev/null", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return fd;
   struct ::statx facts;
-  if (fd < 0 || (sys::statx_fd(fd, &facts) == 0 && S_ISCHR(facts.stx_mode) && facts.stx_rdev_major == 1 && facts.stx_rdev_minor == 3))
-    return fd;
+  int const looked = sys::statx_fd(fd, &facts);
+  if (looked == 0 && S_ISCHR(facts.stx_mode) && facts.stx_rdev_major == 1 && facts.stx_rdev_minor == 3) return fd;
   sys::close(fd);
-  return -ENODEV;
+  return looked < 0 ? looked : -ENODEV;
 }
 
 // Whether a descriptor of ours will stand under this number.
@@ -434,7 +435,7 @@ CLOISTER_DETAIL_CHILD_SIDE inline void set_up(ChildSide& side) noexcept {
     if (result != ENOENT && result != ENOTDIR && result != EACCES) fail(side, {Step::execve, result, 0});
     if (error != EACCES) error = result;
   }
-  if (error != EACCES && side.candidate_refused != 0) error = side.candidate_refused;
+  if (side.candidate_refused != 0) error = side.candidate_refused;  // as if execve had said it
   // The caller's filter may end us for looking: what is known is said before.
   if (side.failure != nullptr) *side.failure = {Step::execve, error, 0};
   int interpreter_is_missing = 0;
