@@ -17,12 +17,12 @@ ninja -C "$build" tests/bench/figures tests/bench/by_memory tests/bench/nothing 
   for compiler in g++ clang++; do
     if command -v "$compiler" >/dev/null; then bash tests/bench/include_cost.sh "$compiler"; fi
   done
-  # A part that does not hold has its row too. Of the faults a tenth, which takes half a minute.
+  # A part that does not hold has its row too. Of the faults a tenth.
   "$build/tests/stress" | sed -E 's/^(ok|FAILED): (.*), (.*)$/| \2 | all | | \3 | \1 | | | |/'
-  "$build/tests/faults" 10 | sed -nE 's/^\| together \| \| (.*) \| (.*) \| (.*) \| (.*) \|$/\1 \2 \3 \4/p' |
-    while read -r points worked refused wrong; do
+  "$build/tests/faults" 10 | sed -nE 's/^\| together \| .* \| (.*) \| (.*) \| (.*) \| (.*) \|$/\1 \2 \3 \4/p' |
+    while read -r points worked refused failed; do
       echo "| starts with a system call that fails, comes late or with a signal | none wrong | |" \
-        "$worked worked, $refused said what failed | $wrong of $points wrong | | | |"
+        "$worked worked, $refused said what failed | $failed of $points wrong | | | |"
     done
 } | tee "$work/table"
 # shellcheck disable=SC2016  # awk's
