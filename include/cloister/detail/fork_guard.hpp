@@ -90,7 +90,7 @@ class ThisProcess {
 class HostOnlyDescriptors {
  public:
   static HostOnlyDescriptors& instance() {
-    static HostOnlyDescriptors* const only = new HostOnlyDescriptors;  // never destroyed: handles may outlive static objects
+    static auto* const only = new HostOnlyDescriptors;  // never destroyed: handles may outlive static objects
     return *only;
   }
   // While it lives no fork of this process begins: what is created and registered under it is in no copy.
@@ -173,7 +173,7 @@ class HostOnlyDescriptors {
 // same time; one that takes it away waits for them, and those that come later for it.
 class Dumpable {
  public:
-  Dumpable() noexcept = default;
+  Dumpable() = default;
   ~Dumpable() {
     if (before_ == 1) sys::prctl(PR_SET_DUMPABLE, 1);
     if (is_taken_) ::pthread_mutex_unlock(&page_.dumpable_gate);

@@ -14,7 +14,7 @@ namespace cloister::detail {
 // The lines of a uid_map or gid_map as the kernel shows them; none if it cannot be read. `name` is looked for from that directory.
 inline std::vector<IdRange> read_id_map(int directory, char const* name) {
   FileDescriptor const file = FileDescriptor::adopt(sys::openat(directory, name, O_RDONLY | O_CLOEXEC));
-  std::string text(16 * 1024, '\0');
+  std::string text(std::size_t{16} * 1024, '\0');
   std::size_t size = 0;
   for (long got; file && size < text.size() && (got = sys::read(file.get(), text.data() + size, text.size() - size)) > 0;)
     size += static_cast<std::size_t>(got);
