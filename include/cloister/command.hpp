@@ -52,7 +52,7 @@ class Command {
 
   // The program and its arguments. Throws std::invalid_argument if there is none, or if a word holds a NUL.
   Command(std::initializer_list<Argument> words) {
-    for (Argument const& word : words) words_.push_back(std::string(word.text()));
+    for (Argument const& word : words) words_.emplace_back(word.text());
     validate();
   }
   explicit Command(std::vector<std::string> words) : words_(std::move(words)) { validate(); }
@@ -64,7 +64,7 @@ class Command {
       throw std::invalid_argument("cloister: command: env: \"" + detail::printable(name) + "\" is no name of a variable");
     refuse_nul("env", name);
     refuse_nul("env", value);
-    variables_.push_back({std::string(name), std::string(value)});
+    variables_.emplace_back(name, value);
     return std::move(*this);
   }
   // The directory that the program starts in, by default the caller's. Throws std::invalid_argument for a NUL or nothing.

@@ -312,8 +312,8 @@ class DoctestListener : public DoctestReporter {
 
 inline int const doctest_listener =
     doctest::registerReporter<DoctestListener>("cloister", std::numeric_limits<int>::max(), false);
-inline int const doctest_translator = doctest::registerExceptionTranslator<DoctestBodyFailed>(
-    +[](DoctestBodyFailed failed) { return doctest::String(failed.text.c_str()); });
+inline int const doctest_translator = doctest::registerExceptionTranslator<DoctestBodyFailed const&>(
+    +[](DoctestBodyFailed const& failed) { return doctest::String(failed.text.c_str()); });
 
 // Has the events of a body happen again in its parent, through what doctest's macros expand to.
 class DoctestReplay {

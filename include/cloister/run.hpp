@@ -72,7 +72,7 @@ inline void make_nonblocking(FileDescriptor const& fd) {
 }
 
 // Appends what one read gives. Closes the pipe at its end.
-inline void read_some(FileDescriptor& from, std::string& to, std::size_t most = 64 * 1024) {
+inline void read_some(FileDescriptor& from, std::string& to, std::size_t most = std::size_t{64} * 1024) {
   if (!from || most == 0) return;
   std::size_t const before = to.size();
   to.resize(before + most);

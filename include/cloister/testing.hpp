@@ -96,7 +96,7 @@ inline std::optional<TestEnding> refused(Isolation const& isolation) {
   // A file that is not there, descriptors that have run out: mistakes of the test, no lack of the machine.
   if (support || support.obstacle() == Obstacle::other) return std::nullopt;
   std::string reason = join({support.reason(), support.remedy().empty() ? "" : "; ", support.remedy()});
-  char const* const required = std::getenv("CLOISTER_REQUIRE_ISOLATION");
+  char const* const required = std::getenv("CLOISTER_REQUIRE_ISOLATION");  // NOLINT(concurrency-mt-unsafe): safe unless someone sets it
   if (required == nullptr || std::string_view{required}.empty() || std::string_view{required} == "0")
     return TestEnding{TestEnding::Kind::skipped, std::move(reason)};
   return TestEnding{TestEnding::Kind::failed,

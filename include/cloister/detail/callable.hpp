@@ -60,7 +60,7 @@ inline void flush_output() noexcept {
   } catch (...) {  // the stream has been asked to throw: the output is lost as with any other failing stream
   }
   for (std::FILE* stream : {stdout, stderr})
-    if (::__fpending(stream) > 0) std::fflush(stream);
+    if (::__fpending(stream) > 0) (void)std::fflush(stream);
 }
 
 inline std::string demangled(std::type_info const& type) {
@@ -97,14 +97,15 @@ inline void send_text(ChildSide const& side, MessageKind kind, std::string_view 
     send_failure(side, Step::write_result, sent);
 }
 
-inline void send_exception(ChildSide const& side, std::string_view type, std::string_view what) noexcept {
+inline void send_exception(ChildSide const& side, std::type_info const* type, std::string_view what) noexcept {
+  constexpr std::string_view unknown = "an unknown type";
   try {
-    std::string text(type);
+    std::string text = type != nullptr ? demangled(*type) : std::string(unknown);
     text += '\0';
     text += what;
     send_text(side, MessageKind::threw, text);
   } catch (...) {  // no memory for the text: the type's name has to do
-    send_text(side, MessageKind::threw, type);
+    send_text(side, MessageKind::threw, type != nullptr ? type->name() : unknown);
   }
 }
 
@@ -128,10 +129,9 @@ void run_callable(void* self, ChildSide const& side) noexcept {
     flush_output();
     sys::exit(0);
   } catch (std::exception const& e) {
-    if (child.is_it()) send_exception(side, demangled(typeid(e)), e.what());
+    if (child.is_it()) send_exception(side, &typeid(e), e.what());
   } catch (...) {
-    std::type_info const* const type = abi::__cxa_current_exception_type();
-    if (child.is_it()) send_exception(side, type != nullptr ? demangled(*type) : "an unknown type", {});
+    if (child.is_it()) send_exception(side, abi::__cxa_current_exception_type(), {});
   }
   flush_output();
   sys::exit(status);

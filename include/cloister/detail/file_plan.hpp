@@ -83,6 +83,7 @@ class FilePlan {
  public:
   explicit FilePlan(Isolation const& isolation) : isolation_(isolation), steps_(new MountStep[isolation.mounts.size()]{}) {}
   FilePlan(FilePlan const&) = delete;
+  FilePlan& operator=(FilePlan const&) = delete;
   ~FilePlan() {
     for (int const fd : opened_) sys::close(fd);
     delete[] steps_;
@@ -184,7 +185,7 @@ class FilePlan {
   Mount const& mount_of(int number) const { return isolation_.mounts.at(static_cast<std::size_t>(number) >> 3); }
   static MountPart part_of(int number) noexcept { return static_cast<MountPart>(number & 7); }
 
-  bool has_other_user() const noexcept {
+  bool has_other_user() const {
     for (Namespace const& each : isolation_.join)
       if (each.type() == NamespaceType::user) return true;
     return isolation_.unshare.contains(NamespaceType::user);

@@ -35,8 +35,8 @@ CLOISTER_DETAIL_CHILD_SIDE inline void copy_until(char* to, char const* from, ch
 
 // A path that leads to a descriptor of this process, for the calls that take no descriptor.
 struct DescriptorPath {
-  char text[32];
-  CLOISTER_DETAIL_CHILD_SIDE explicit DescriptorPath(int fd) noexcept : text{"/proc/self/fd/"} {
+  char text[32] = "/proc/self/fd/";
+  CLOISTER_DETAIL_CHILD_SIDE explicit DescriptorPath(int fd) noexcept {
     char digits[12];
     int count = 0;
     do digits[count++] = static_cast<char>('0' + fd % 10);

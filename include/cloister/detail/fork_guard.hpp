@@ -167,7 +167,7 @@ class Dumpable {
 class HostOnlyDescriptors {
  public:
   static HostOnlyDescriptors& instance() {
-    static HostOnlyDescriptors* const only = new HostOnlyDescriptors;  // never destroyed: handles may outlive static objects
+    static auto* const only = new HostOnlyDescriptors;  // never destroyed: handles may outlive static objects
     return *only;
   }
   // While it lives no fork of this process begins: what is created and registered under it is in no copy.

@@ -16,7 +16,7 @@ namespace cloister::detail {
 inline std::vector<IdRange> read_id_map(int directory, char const* name, long* error = nullptr) {
   int const fd = sys::openat(directory, name, O_RDONLY | O_CLOEXEC);
   FileDescriptor const file = FileDescriptor::adopt(fd);
-  std::string text(16 * 1024, '\0');
+  std::string text(std::size_t{16} * 1024, '\0');
   std::size_t size = 0;
   long got = fd;
   while (file && size < text.size() && (got = sys::read(fd, text.data() + size, text.size() - size)) > 0)

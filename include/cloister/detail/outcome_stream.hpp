@@ -37,6 +37,7 @@ class OutcomeStream {
   }
   ~OutcomeStream() { sys::munmap(shared_, sizeof(Shared)); }
   OutcomeStream(OutcomeStream const&) = delete;
+  OutcomeStream& operator=(OutcomeStream const&) = delete;
 
   // --- for the child
 

@@ -16,7 +16,7 @@ namespace cloister::detail {
 
 // The name of a user, or the number where it has none.
 inline std::string user_name(std::uint32_t uid) {
-  std::string room(16 * 1024, '\0');
+  std::string room(std::size_t{16} * 1024, '\0');
   ::passwd entry{};
   ::passwd* found = nullptr;
   if (::getpwuid_r(uid, &entry, room.data(), room.size(), &found) == 0 && found != nullptr) return found->pw_name;
