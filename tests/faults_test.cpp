@@ -1,5 +1,5 @@
-// Every system call of a start fails once, on either side: the start then works all the same, or says what failed, and leaves nothing
-// behind. A part of what faults/faults.cpp does, of more kinds of starts.
+// Every system call of a start fails once, on either side: the start then works all the same, or says what failed, and
+// leaves nothing behind. A part of what faults/faults.cpp does, of more kinds of starts.
 #include <doctest/doctest.h>
 
 #include "faults/injector.hpp"
@@ -21,12 +21,15 @@ std::vector<Try> tries(Room const* room) {
   for (Kind const& kind : room != nullptr ? joining_kinds(*room) : std::vector<Kind>{}) some.push_back(kind);
   for (Kind const& kind : some)
     for (Where const where : everywhere)
-      all.push_back({{kind.name + name_of(where), kind.isolation(), kind.program, where, where == Where::other_thread}, 1});
+      all.push_back(
+          {{kind.name + name_of(where), kind.isolation(), kind.program, where, where == Where::other_thread}, 1});
   if (room == nullptr) return all;
   // They have most calls in common.
   for (bool const program : {false, true})
     for (cloister::Init const init : {cloister::Init::none, cloister::Init::reaper})
-      all.push_back({{program ? "a program in a rich world" : "a callable in a rich world", faults::rich_world(init), program}, 8});
+      all.push_back(
+          {{program ? "a program in a rich world" : "a callable in a rich world", faults::rich_world(init), program},
+           8});
   return all;
 }
 
@@ -45,7 +48,8 @@ TEST_CASE("every system call of a start fails once, and the start works or says 
     ++which;
     faults::Tally const tally = faults::walk(each.start, [&](faults::Call const& call, faults::Fault const& fault) {
       auto const number = static_cast<unsigned>(&fault - faults::all_faults().data());
-      return fault.kind == faults::Fault::error && (faults::number_of(call) + which + number) % (std::size(faults::errors) * each.share) == 0;
+      return fault.kind == faults::Fault::error &&
+             (faults::number_of(call) + which + number) % (std::size(faults::errors) * each.share) == 0;
     });
     CHECK(tally.calls > 10);
     CHECK(tally.points > 10);

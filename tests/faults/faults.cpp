@@ -1,8 +1,9 @@
-// Each system call of each kind of start, on either side of it, fails with each of six errors, is delayed, and meets a signal. The start
-// then works all the same, or, if the call failed, throws an Error that names a step; and nothing is left behind. Prints a table. The
-// exit status is 0 if nothing else came of it, 77 where the kernel does not let calls be failed.
+// Each system call of each kind of start, on either side of it, fails with each of six errors, is delayed, and meets a
+// signal. The start then works all the same, or, if the call failed, throws an Error that names a step; and nothing is
+// left behind. Prints a table. The exit status is 0 if nothing else came of it, 77 where the kernel does not let calls
+// be failed.
 //
-//   faults [SHARE] [WORD...]     of the eight faults of each call one in SHARE; of the kinds of starts those whose names have the words
+//   faults [SHARE] [WORD...]     one in SHARE of the eight faults of each call, of starts whose names have the words
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -22,8 +23,10 @@ constexpr unsigned workers = 16;
 
 std::vector<Start> starts() {
   std::vector<Start> all;
-  auto const add = [&](std::string const& name, Isolation const& isolation, bool program, Where where = Where::main_thread,
-                       bool busy = false) { all.push_back({name, isolation, program, where, busy}); };
+  auto const add = [&](std::string const& name, Isolation const& isolation, bool program,
+                       Where where = Where::main_thread, bool busy = false) {
+    all.push_back({name, isolation, program, where, busy});
+  };
   CloneFlags const everything = ns::cgroup | ns::ipc | ns::mnt | ns::net | ns::pid | ns::time | ns::user | ns::uts;
   bool const users = test::user_namespaces();
   Isolation world{.unshare = everything};
@@ -58,8 +61,8 @@ std::vector<Start> starts() {
 // Those that join namespaces of `room`.
 std::vector<Start> joins(test::Room const* room, test::Room const* without_user) {
   std::vector<Start> all;
-  auto const add = [&](std::string const& name, std::vector<Namespace> const& join, bool program, CloneFlags unshare = {},
-                       Init init = Init::none) {
+  auto const add = [&](std::string const& name, std::vector<Namespace> const& join, bool program,
+                       CloneFlags unshare = {}, Init init = Init::none) {
     all.push_back({name, {.unshare = unshare, .join = join, .init = init}, program});
   };
   for (bool const program : {false, true}) {
@@ -69,8 +72,8 @@ std::vector<Start> joins(test::Room const* room, test::Room const* without_user)
       add(what + "user", {all_of[ns::user]}, program);
       add(what + "user, with a pid of its own", {all_of[ns::user]}, program, ns::pid);
       add(what + "user, with a reaper of its own", {all_of[ns::user]}, program, ns::pid, Init::reaper);
-      add(what + "user, mnt, net, ipc, uts", {all_of[ns::user], all_of[ns::mnt], all_of[ns::net], all_of[ns::ipc], all_of[ns::uts]},
-          program);
+      add(what + "user, mnt, net, ipc, uts",
+          {all_of[ns::user], all_of[ns::mnt], all_of[ns::net], all_of[ns::ipc], all_of[ns::uts]}, program);
       add(what + "user, pid, mnt", {all_of[ns::user], all_of[ns::pid], all_of[ns::mnt]}, program);
       add(what + "all", all_of.all(), program);
     }
@@ -82,7 +85,6 @@ std::vector<Start> joins(test::Room const* room, test::Room const* without_user)
 // What all workers have found of one kind.
 struct Row {
   std::atomic<unsigned> calls{0}, points{0}, worked{0}, refused{0}, failed{0}, unmet{0};
-  std::atomic<std::int64_t> slowest{0};
 };
 constexpr std::size_t most_rows = 64;
 
@@ -90,7 +92,8 @@ struct Selection {
   unsigned share = 1;
   std::vector<std::string> words;
   bool has(std::string const& name) const {
-    return std::all_of(words.begin(), words.end(), [&](std::string const& word) { return name.find(word) != std::string::npos; });
+    return std::all_of(words.begin(), words.end(),
+                       [&](std::string const& word) { return name.find(word) != std::string::npos; });
   }
 };
 
@@ -133,14 +136,17 @@ int main(int argc, char** argv) {
     return 77;
   }
   if (!can_inject()) {
-    fmt::print("skipped: no process may decide about another's calls here: that needs Linux 5.19, and no filter that forbids it\n");
+    fmt::print(
+        "skipped: no process may decide about another's calls here: that needs Linux 5.19, and no filter that forbids "
+        "it\n");
     return 77;
   }
   if (!test::user_namespaces()) fmt::print("skipped: all that needs user namespaces, which are not to be had\n");
   if (!test::is_root()) fmt::print("skipped: pid, mnt and joins without a user namespace, which only root may have\n");
   std::fflush(stdout);
 
-  void* const memory = ::mmap(nullptr, sizeof(Row) * most_rows, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const memory =
+      ::mmap(nullptr, sizeof(Row) * most_rows, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return 1;
   Row* const rows = new (memory) Row[most_rows];
   std::optional<test::Room> room, without_user;
@@ -148,7 +154,8 @@ int main(int argc, char** argv) {
   if (test::user_namespaces()) room.emplace(Isolation{.unshare = joined | ns::user});
   if (test::is_root()) without_user.emplace(Isolation{.unshare = ns::mnt | ns::net});
   std::vector<Start> all = starts();
-  for (Start& join : joins(room ? &*room : nullptr, without_user ? &*without_user : nullptr)) all.push_back(std::move(join));
+  for (Start& join : joins(room ? &*room : nullptr, without_user ? &*without_user : nullptr))
+    all.push_back(std::move(join));
   if (all.size() > most_rows) return 1;
 
   std::vector<pid_t> running;
@@ -175,8 +182,9 @@ int main(int argc, char** argv) {
     good = false;
   }
 
-  fmt::print("| kind of start | calls | points | worked all the same | refused, naming the step | failed |\n"
-             "| --- | --- | --- | --- | --- | --- |\n");
+  fmt::print(
+      "| kind of start | calls | points | worked all the same | refused, naming the step | failed |\n"
+      "| --- | --- | --- | --- | --- | --- |\n");
   Row sum;
   auto const print = [](std::string const& name, Row const& row) {
     fmt::print("| {} | {} | {} | {} | {} | {} |\n", name, row.calls.load(), row.points.load(), row.worked.load(),
@@ -193,7 +201,7 @@ int main(int argc, char** argv) {
     sum.unmet += rows[i].unmet;
   }
   print("together", sum);
-  fmt::print("{}, {} calls that did not come again, {:.0f} s\n", test::is_root() ? "root" : "an unprivileged user", sum.unmet.load(),
-             std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count());
+  fmt::print("{}, {} calls that did not come again, {:.0f} s\n", test::is_root() ? "root" : "an unprivileged user",
+             sum.unmet.load(), std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count());
   return good && sum.points > 0 && sum.failed == 0 ? 0 : 1;
 }

@@ -1,5 +1,6 @@
-// Something befalls one system call of a start of a child, on whichever side it is made, and what comes of that is looked at from
-// outside: a host is a forked process whose calls, and those of all that it starts, a seccomp filter has its parent decide about.
+// Something befalls one system call of a start of a child, on whichever side it is made, and what comes of that is
+// looked at from outside: a host is a forked process whose calls, and those of all that it starts, a seccomp filter has
+// its parent decide about.
 #pragma once
 
 #include <fcntl.h>
@@ -47,9 +48,9 @@ inline constexpr std::chrono::milliseconds length_of_look{20};
 // The host handles it, without SA_RESTART. It does nothing to a child, which has no handler any more.
 inline constexpr int the_signal = SIGURG;
 
-// Calls that nobody refuses, and whose failure nobody could do anything about: they end a process or a signal handler, give something
-// back (a close that is skipped leaks by construction), tell what is known, or set what cannot be wrong. When the last two fail the C
-// library itself ends the process.
+// Calls that nobody refuses, and whose failure nobody could do anything about: they end a process or a signal handler,
+// give something back (a close that is skipped leaks by construction), tell what is known, or set what cannot be wrong.
+// When the last two fail the C library itself ends the process.
 inline bool is_infallible(seccomp_data const& call) {
   constexpr long numbers[] = {SYS_exit,    SYS_exit_group, SYS_rt_sigreturn, SYS_close,        SYS_munmap,
                               SYS_brk,     SYS_getpid,     SYS_getppid,      SYS_gettid,       SYS_geteuid,
@@ -60,8 +61,8 @@ inline bool is_infallible(seccomp_data const& call) {
   return call.nr == SYS_prctl && (call.args[0] == PR_GET_DUMPABLE || call.args[0] == PR_SET_DUMPABLE);
 }
 
-// A call of a start, by what stays the same from one to the next: who makes it (threads and processes in the order in which they come
-// up, the one that starts the child being 0), and the how many-eth of its kind it is there.
+// A call of a start, by what stays the same from one to the next: who makes it (threads and processes in the order in
+// which they come up, the one that starts the child being 0), and the how many-eth of its kind it is there.
 struct Call {
   unsigned thread = 0;
   long number = 0;
@@ -71,25 +72,26 @@ struct Call {
 };
 
 inline std::string name_of(long call) {
+  // clang-format off
 #define NAMED(name) {SYS_##name, #name}
   static constexpr std::pair<long, char const*> names[] = {
-      NAMED(brk),         NAMED(capget),      NAMED(capset),        NAMED(chdir),         NAMED(clone),       NAMED(clone3),
-      NAMED(close),       NAMED(close_range), NAMED(dup3),          NAMED(execve),        NAMED(execveat),    NAMED(exit),
-      NAMED(exit_group),  NAMED(fchdir),      NAMED(fchmod),        NAMED(fcntl),         NAMED(fsconfig),    NAMED(fsmount),
-      NAMED(fsopen),      NAMED(fstatfs),     NAMED(futex),         NAMED(get_robust_list), NAMED(getdents64), NAMED(getegid),
-      NAMED(geteuid),     NAMED(getpid),      NAMED(getppid),       NAMED(gettid),        NAMED(ioctl),       NAMED(keyctl),
-      NAMED(kill),        NAMED(madvise),     NAMED(memfd_create),  NAMED(mkdirat),       NAMED(mmap),        NAMED(mount),
-      NAMED(mount_setattr), NAMED(move_mount), NAMED(mprotect),     NAMED(munmap),        NAMED(open_tree),   NAMED(openat),
-      NAMED(openat2),     NAMED(pidfd_open),  NAMED(pidfd_send_signal), NAMED(pipe2),     NAMED(pivot_root),  NAMED(ppoll),
-      NAMED(prctl),       NAMED(pread64),     NAMED(prlimit64),     NAMED(read),          NAMED(readlinkat),  NAMED(recvfrom),
-      NAMED(recvmsg),     NAMED(rseq),        NAMED(rt_sigaction),  NAMED(rt_sigpending), NAMED(rt_sigprocmask), NAMED(rt_sigtimedwait),
-      NAMED(sched_yield), NAMED(sendmsg),     NAMED(sendto),        NAMED(set_robust_list), NAMED(setdomainname), NAMED(setgroups),
-      NAMED(sethostname), NAMED(setns),       NAMED(setpgid),       NAMED(setresgid),     NAMED(setresuid),   NAMED(setsid),
-      NAMED(setsockopt),  NAMED(socket),      NAMED(socketpair),    NAMED(statx),         NAMED(symlinkat),   NAMED(tgkill),
-      NAMED(umask),       NAMED(umount2),     NAMED(uname),         NAMED(unlinkat),      NAMED(unshare),     NAMED(wait4),
-      NAMED(waitid),      NAMED(write),
+      NAMED(brk), NAMED(capget), NAMED(capset), NAMED(chdir), NAMED(clone), NAMED(clone3), NAMED(close),
+      NAMED(close_range), NAMED(dup3), NAMED(execve), NAMED(execveat), NAMED(exit), NAMED(exit_group),
+      NAMED(fchdir), NAMED(fchmod), NAMED(fcntl), NAMED(fsconfig), NAMED(fsmount), NAMED(fsopen), NAMED(fstatfs),
+      NAMED(futex), NAMED(get_robust_list), NAMED(getdents64), NAMED(getegid), NAMED(geteuid), NAMED(getpid),
+      NAMED(getppid), NAMED(gettid), NAMED(ioctl), NAMED(keyctl), NAMED(kill), NAMED(madvise), NAMED(memfd_create),
+      NAMED(mkdirat), NAMED(mmap), NAMED(mount), NAMED(mount_setattr), NAMED(move_mount), NAMED(mprotect),
+      NAMED(munmap), NAMED(open_tree), NAMED(openat), NAMED(openat2), NAMED(pidfd_open), NAMED(pidfd_send_signal),
+      NAMED(pipe2), NAMED(pivot_root), NAMED(ppoll), NAMED(prctl), NAMED(pread64), NAMED(prlimit64), NAMED(read),
+      NAMED(readlinkat), NAMED(recvfrom), NAMED(recvmsg), NAMED(rseq), NAMED(rt_sigaction), NAMED(rt_sigpending),
+      NAMED(rt_sigprocmask), NAMED(rt_sigtimedwait), NAMED(sched_yield), NAMED(sendmsg), NAMED(sendto),
+      NAMED(set_robust_list), NAMED(setdomainname), NAMED(setgroups), NAMED(sethostname), NAMED(setns),
+      NAMED(setpgid), NAMED(setresgid), NAMED(setresuid), NAMED(setsid), NAMED(setsockopt), NAMED(socket),
+      NAMED(socketpair), NAMED(statx), NAMED(symlinkat), NAMED(tgkill), NAMED(umask), NAMED(umount2), NAMED(uname),
+      NAMED(unlinkat), NAMED(unshare), NAMED(wait4), NAMED(waitid), NAMED(write),
   };
 #undef NAMED
+  // clang-format on
   for (auto const& [number, name] : names)
     if (number == call) return name;
   return "system call " + std::to_string(call);
@@ -215,7 +217,8 @@ inline int install_filter() {
   if (!test::is_root()) ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   // A signal is to meet the call that it is sent at, not the question about it: since Linux 5.19.
   constexpr unsigned long wait_killable = 1 << 5;
-  long const fd = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER | wait_killable, &filter);
+  long const fd =
+      ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER | wait_killable, &filter);
   return fd < 0 ? -errno : static_cast<int>(fd);
 }
 
@@ -281,7 +284,8 @@ class Host {
     if (pid_ < 0) throw std::system_error(errno, std::system_category(), "fork");
     if (pid_ == 0) be_host(start, *shared_);
     pidfd_ = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
-    for (pollfd ended{pidfd_, POLLIN, 0}; shared_->listener == Shared::not_yet && ::poll(&ended, 1, 0) == 0;) ::usleep(100);
+    for (pollfd ended{pidfd_, POLLIN, 0}; shared_->listener == Shared::not_yet && ::poll(&ended, 1, 0) == 0;)
+      ::usleep(100);
     listener_ = static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd_, shared_->listener.load(), 0));
     if (listener_ < 0) return;
     ::ioctl(listener_, set_flags, 1);  // one of us waits for the other: they may share a processor
@@ -395,8 +399,8 @@ class Host {
     held_ = Held{request.id, caller, Clock::now()};
     return true;
   }
-  // A question that we have not read yet would be answered by the signal, and the call not be made: it has to come at a call that we
-  // hold, or that the starter sleeps in.
+  // A question that we have not read yet would be answered by the signal, and the call not be made: it has to come at a
+  // call that we hold, or that the starter sleeps in.
   void let_go() {
     if (fault_.kind == Fault::signal) {
       std::string const state = field(text_of_file(starter(), "status"), "State");
@@ -447,7 +451,8 @@ class Host {
       if (each.id == id) return each;
     return threads_.emplace_back(Thread{id});
   }
-  // A program's own calls are no part of its start, nor are those of a main thread that waits for the one that starts it.
+  // A program's own calls are no part of its start, nor are those of a main thread that waits for the one that starts
+  // it.
   bool is_of_start(seccomp_notif const& request) {
     auto const who = static_cast<pid_t>(request.pid);
     if (who == pid_ && who != starter()) return false;
@@ -464,9 +469,11 @@ class Host {
   bool note(seccomp_notif const& request, Round& round) {
     Thread& caller = thread(static_cast<pid_t>(request.pid));
     auto const number = static_cast<long>(request.data.nr);
-    auto made = std::find_if(caller.made.begin(), caller.made.end(), [&](auto const& each) { return each.first == number; });
+    auto made =
+        std::find_if(caller.made.begin(), caller.made.end(), [&](auto const& each) { return each.first == number; });
     if (made == caller.made.end()) made = caller.made.insert(made, {number, 0});
-    round.calls.push_back({static_cast<unsigned>(&caller - threads_.data()), number, made->second++, !is_infallible(request.data)});
+    round.calls.push_back(
+        {static_cast<unsigned>(&caller - threads_.data()), number, made->second++, !is_infallible(request.data)});
     return call_ != nullptr && round.calls.back().is(*call_);
   }
 
@@ -490,8 +497,8 @@ class Host {
     std::string text;
     for (Thread const& each : threads_) {
       std::string const status = text_of_file(each.id, "status"), call = text_of_file(each.id, "syscall");
-      text += " [" + std::to_string(each.id) + ' ' + field("\n" + status, "Name") + ", " + field(status, "State") + ", in " +
-              name_of(std::atol(call.c_str())) + "]";
+      text += " [" + std::to_string(each.id) + ' ' + field("\n" + status, "Name") + ", " + field(status, "State") +
+              ", in " + name_of(std::atol(call.c_str())) + "]";
     }
     return text;
   }
@@ -503,7 +510,8 @@ class Host {
       if (directory == nullptr) return;
       while (dirent const* const entry = ::readdir(directory))
         if (entry->d_name[0] != '.')
-          lines.insert(name + " " + entry->d_name + (links ? " " + test::detail::link_target(path + "/" + entry->d_name) : ""));
+          lines.insert(name + " " + entry->d_name +
+                       (links ? " " + test::detail::link_target(path + "/" + entry->d_name) : ""));
       ::closedir(directory);
     };
     add_directory("fd", true);
@@ -514,8 +522,8 @@ class Host {
       for (std::string line; std::getline(text, line);) lines.insert(std::string(name) + " " + line);
     }
     std::string const status = text_of_file(pid_, "status");
-    for (char const* const name : {"Umask", "Uid", "Gid", "Groups", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff",
-                                   "CapBnd", "CapAmb", "NoNewPrivs"})
+    for (char const* const name : {"Umask", "Uid", "Gid", "Groups", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm",
+                                   "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"})
       lines.insert(std::string(name) + " " + field(status, name));
     for (char const* const name : {"cwd", "root"})
       lines.insert(std::string(name) + " " + test::detail::link_target("/proc/" + std::to_string(pid_) + "/" + name));
@@ -524,7 +532,7 @@ class Host {
   std::string changes() const {
     std::set<std::string> now;
     // A thread is on the kernel's list for a moment after it has been joined.
-    test::wait_until([&] { return (now = picture()) == picture_; }, std::chrono::milliseconds(500));
+    test::wait_until([&] { return (now = picture()) == picture_; }, std::chrono::seconds(5));
     std::string text;
     for (std::string const& line : picture_)
       if (now.count(line) == 0) text += "gone: " + line + "; ";
@@ -559,8 +567,6 @@ inline bool can_inject() {
 struct Tally {
   unsigned calls = 0, points = 0, worked = 0, refused = 0;
   unsigned unmet = 0;  // calls that did not come again
-  std::chrono::steady_clock::duration slowest{};
-  std::string slowest_point;
   std::vector<std::string> failures{};
 };
 
@@ -574,8 +580,8 @@ inline std::string complaint(Round const& round, Fault const& fault) {
   return fault.kind == Fault::error && is_it ? "" : round.text;
 }
 
-// Whatever a process has learned of its kernel it remembers: after a start that went another way than the first one, in how it
-// makes processes, the next gets another host.
+// Whatever a process has learned of its kernel it remembers: after a start that went another way than the first one, in
+// how it makes processes, the next gets another host.
 inline std::vector<long> clones_of(std::vector<Call> const& calls) {
   std::vector<long> numbers;
   for (Call const& each : calls)
@@ -586,7 +592,8 @@ inline bool begins_with(std::vector<long> const& all, std::vector<long> const& s
   return some.size() <= all.size() && std::equal(some.begin(), some.end(), all.begin());
 }
 
-// Each call of a start meets each fault that `chosen(call, fault)` says; those that cannot fail are delayed and signalled only.
+// Each call of a start meets each fault that `chosen(call, fault)` says; those that cannot fail are delayed and
+// signalled only.
 template <class Chosen>
 Tally walk(Start const& start, Chosen const& chosen) {
   Tally tally;
@@ -595,13 +602,16 @@ Tally walk(Start const& start, Chosen const& chosen) {
   std::vector<long> usual;
   for (int i = 0; i < 3; ++i) {
     Round const clean = host->round();
-    if (std::string const wrong = !clean.wrong.empty() ? clean.wrong : clean.outcome != Outcome::worked ? clean.text : "";
+    if (std::string const wrong = !clean.wrong.empty()               ? clean.wrong
+                                  : clean.outcome != Outcome::worked ? clean.text
+                                                                     : "";
         !wrong.empty()) {
       tally.failures.push_back("without any fault: " + wrong);
       return tally;
     }
     for (Call const& each : clean.calls)
-      if (std::none_of(calls.begin(), calls.end(), [&](Call const& known) { return known.is(each); })) calls.push_back(each);
+      if (std::none_of(calls.begin(), calls.end(), [&](Call const& known) { return known.is(each); }))
+        calls.push_back(each);
     usual = clones_of(clean.calls);
   }
   tally.calls = static_cast<unsigned>(calls.size());
@@ -613,13 +623,7 @@ Tally walk(Start const& start, Chosen const& chosen) {
       bool usual_way = true;
       for (int attempt = 0; attempt < 3; ++attempt) {
         bool const was_fresh = std::exchange(fresh, false);
-        auto const since = std::chrono::steady_clock::now();
         round = host->round(&call, fault);
-        auto const took = std::chrono::steady_clock::now() - since;
-        if (round.struck && took > tally.slowest) {
-          tally.slowest = took;
-          tally.slowest_point = text_of(call, fault);
-        }
         usual_way = begins_with(usual, clones_of(round.calls));
         bool const clean = host->is_alive() && round.wrong.empty() && usual_way;
         if (!clean) {
@@ -643,7 +647,8 @@ Tally walk(Start const& start, Chosen const& chosen) {
 
 // A number of a call that is the same in every run.
 inline unsigned number_of(Call const& call) {
-  std::uint64_t const mixed = (std::uint64_t{call.thread} * 31 + call.nth) * 1009 + static_cast<std::uint64_t>(call.number);
+  std::uint64_t const mixed =
+      (std::uint64_t{call.thread} * 31 + call.nth) * 1009 + static_cast<std::uint64_t>(call.number);
   return static_cast<unsigned>(mixed * 0x9e3779b97f4a7c15 >> 40);
 }
 
