@@ -319,6 +319,14 @@ TEST_CASE("without the requests of pidfds (before Linux 6.11) /proc gives the sa
             EXPECT(Namespace::of_pidfd(pidfd.get(), one.type()) == one);
           }
           EXPECT(fails_with(EINVAL, "open", [] { (void)Namespace::of_pidfd(0, uts); }, {"no descriptor of a process"}));
+          if (!address_sanitizer) {
+            rlimit before{};
+            EXPECT(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+            rlimit const full{static_cast<rlim_t>(FileDescriptor::duplicate(0).get()), before.rlim_max};
+            EXPECT(::setrlimit(RLIMIT_NOFILE, &full) == 0);
+            EXPECT(fails_with(EMFILE, "open", [&] { (void)Namespace::of_pidfd(pidfd.get(), uts); }));
+            EXPECT(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+          }
           other.become_zombie();
           EXPECT(fails_with(ESRCH, "open", [&] { (void)Namespace::of_pidfd(pidfd.get(), uts); }));
           EXPECT(fails_with(ESRCH, "open", [&] { (void)Namespace::of(other.pid(), uts); }));

@@ -338,9 +338,10 @@ class [[nodiscard]] Namespace {
 
     long const pid = detail::number_in_proc(pidfd);
     bool const ended = detail::sys::pidfd_send_signal(pidfd, 0) == -ESRCH;
-    if (!ended && pid < 0 && detail::exists("/proc/thread-self/fdinfo"))
-      throw Error(EINVAL, "open", item, Error::Side::parent, "it is no descriptor of a process");
     if (ended) throw Error(ESRCH, "open", item);
+    if (pid == -ESRCH || (pid == -ENOENT && detail::exists("/proc/thread-self/fdinfo")))
+      throw Error(EINVAL, "open", item, Error::Side::parent, "it is no descriptor of a process");
+    if (pid < 0 && pid != -ENOENT) throw Error(static_cast<int>(-pid), "open", item);
     if (pid <= 0) throw detail::foreign_proc_error(item);
     Namespace found = open_link(std::to_string(pid), type);
     // It was that of this process, if the process is there afterwards: a zombie keeps its number.

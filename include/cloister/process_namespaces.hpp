@@ -103,6 +103,7 @@ class [[nodiscard]] ProcessNamespaces {
     int const opened = number > 0 ? open(path_here) : -ENOENT;
     // The directory is this process's, if the process is there afterwards.
     if (detail::sys::pidfd_send_signal(pidfd.get(), 0) == -ESRCH) throw Error(ESRCH, "open", path);
+    if (number < 0 && number != -ESRCH && number != -ENOENT) throw Error(static_cast<int>(-number), "open", path);
     if (number <= 0) throw detail::foreign_proc_error(path);
     if (opened < 0) throw detail::look_error(-opened, "open", path_here, {});
     return in(FileDescriptor::adopt(opened), path_here);
