@@ -141,13 +141,13 @@ concept TupleLike = requires { std::tuple_size<T>::value; };
 template <class T>
 concept Path = requires(T const& t) {
   { t.native() } -> std::same_as<std::basic_string<typename T::value_type> const&>;
-  T{std::basic_string<typename T::value_type>{}};
+  T(std::basic_string<typename T::value_type>());
 };
 template <class T>
 concept Complex = Number<typename T::value_type> && requires(T const& t, typename T::value_type v) {
   { t.real() } -> std::same_as<typename T::value_type>;
   { t.imag() } -> std::same_as<typename T::value_type>;
-  T{v, v};
+  T(v, v);
 };
 
 template <class T>

@@ -91,7 +91,7 @@ inline SeccompFilter without_host_wide_calls() {
       part.put(equal, 0, 3, SOL_SOCKET);
       part.put(load, 0, 0, argument(2));
       part.put(equal, 0, 1, SO_LINGER);
-      part.answer(SECCOMP_RET_ERRNO | 0);
+      part.answer(SECCOMP_RET_ERRNO);
       part.answer(SECCOMP_RET_ALLOW);
     }
     part.put(equal, 0, 4, calls.socket);
