@@ -28,9 +28,10 @@ CLOISTER_DETAIL_CHILD_SIDE inline int set_loopback_up() noexcept {
 // Brings lo up in the network namespace of the calling thread; it has 127.0.0.1 and ::1 then. Nothing happens where it
 // is up. Needs CAP_NET_ADMIN in the user namespace that owns the network namespace. Throws Error (EPERM). netdevice(7).
 inline void bring_up_loopback() {
+  int const result = detail::set_loopback_up();
+  if (result >= 0) return;
   constexpr char const* step = "bring up loopback";
-  if (int const result = detail::set_loopback_up(); result < 0)
-    throw Error(-result, step, {}, Error::Side::parent, detail::refusal_hint(step, -result, {}));
+  throw Error(-result, step, {}, Error::Side::parent, detail::refusal_hint(step, -result, {}));
 }
 
 }  // namespace cloister
