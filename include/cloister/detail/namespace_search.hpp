@@ -252,7 +252,7 @@ class NamespaceSearch {
     while (!command.empty() && (command.back() == '\0' || command.back() == '\n')) command.pop_back();
     for (char& c : command) {
       if (c == '\0') c = ' ';
-      if ((c >= 0 && c < ' ') || c == '\x7f') c = '?';
+      if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
     }
     return command;
   }
