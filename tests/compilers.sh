@@ -31,10 +31,10 @@ for header in doctest/doctest.h fmt/core.h; do
   ln -s "$found/${header%/*}" "$work/include/${header%/*}"
 done
 
-# The macros of doctest count with what newer compilers call an extension.
+# The macros of doctest count with what newer compilers call an extension; and g++ 12 warns at -O3 of its own strings (its bug 105651).
 compile() {
   "$compiler" $setting -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Werror -Wno-unknown-warning-option \
-    -Wno-c2y-extensions -DFMT_HEADER_ONLY -fstack-protector-strong -I include -isystem "$work/include" "$@"
+    -Wno-c2y-extensions -Wno-restrict -DFMT_HEADER_ONLY -fstack-protector-strong -I include -isystem "$work/include" "$@"
 }
 bad=0
 for compiler; do

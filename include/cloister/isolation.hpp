@@ -89,8 +89,8 @@ struct Isolation {
   // that the caller's privileges allow, then a user namespace, then the rest with what that grants. There the child is 0 if that is mapped,
   // else who the caller is, without groups where they may be dropped; with mnt it starts in "/". Needs CAP_SYS_ADMIN in the user namespace
   // that owns each, mnt also CAP_SYS_CHROOT. Those who are in a user or pid namespace cannot look into a callable, which is a copy of the
-  // caller: it is not dumpable, prctl(2); nor is the caller while a program starts. A program that joins time, or user with a reaper of its
-  // own, costs a copy of the caller's page tables. setns(2).
+  // caller: it is not dumpable, prctl(2); nor is the caller while a program starts. A program that joins time, or user with a reaper or
+  // a clock of its own, costs a copy of the caller's page tables. setns(2).
   std::vector<Namespace> join{};
   // The id maps of the new user namespace; IdMap::self() if not set.
   std::optional<IdMap> ids{};

@@ -87,7 +87,8 @@ class ThisProcess {
 };
 
 // Of Dumpable, once for all libraries of the process, which share the memory: hence visible, though they hide the rest. What is in it
-// is in its name, because they may have been compiled with different versions.
+// is in its name, because they may have been compiled with different versions. Where the loader does not unite them (plug-ins by clang
+// that are opened with RTLD_LOCAL, a version script that makes all local) each has its own, and is not safe from the other's.
 struct DumpableGate {
   pthread_mutex_t mutex;
   pthread_rwlock_t users;
@@ -116,7 +117,7 @@ class Dumpable {
     ::pthread_mutex_unlock(&gate().mutex);
     return is_relied_on_;
   }
-  // The child may take it away; it comes back in the end. A copy of the host that is forked meanwhile takes it back by itself. False if
+  // The child may take it away; it comes back in the end. A copy of the host that is made by fork(3) meanwhile takes it back. False if
   // others rely on it, or have it, for too long.
   [[nodiscard]] bool lend(long patience = patience_ms) {
     give_back();

@@ -57,7 +57,7 @@ struct FileStart {
 inline long read_number(char const* path, char const* key = "") noexcept { return FileStart{path}.number_after(key); }
 
 // What joins others hides its memory, which a change of ids or privileges would show again where fs.suid_dumpable is 1, a setting for
-// debugging, proc_sys_fs(5).
+// debugging, proc_sys_fs(5). Without a /proc that tells it is taken to be the default.
 inline void require_that_memory_stays_hidden() {
   constexpr char const* path = "/proc/sys/fs/suid_dumpable";
   if (read_number(path) == 1)

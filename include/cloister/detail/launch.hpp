@@ -374,8 +374,11 @@ class RobustList {
     drop_init_privileges(side);
     if (among_others) {
       sys::close(begun[1]);
-      ::pollfd waiting{begun[0], POLLIN, 0};
-      for (StoppedChild second; sys::poll(&waiting, 1, &StoppedChild::look_every) <= 0;) second.wake(static_cast<int>(pid));
+      ::pollfd waiting[2] = {{begun[0], POLLIN, 0}, {side.lifeline, POLLIN, 0}};
+      StoppedChild second;
+      int ready = 0;
+      while ((ready = sys::poll(waiting, 2, &StoppedChild::look_every)) == 0 || ready == -EINTR) second.wake(static_cast<int>(pid));
+      if (ready > 0 && waiting[1].revents != 0) sys::exit(128 + SIGKILL);
     }
     if (program) say_ready(side);
     run_init(side, static_cast<int>(pid));

@@ -69,6 +69,8 @@ inline int open_mounted_namespace(int root, char const* path, std::uint64_t devi
     how.resolve &= ~kernel::resolve_cached;
     found = sys::openat2(root, path, &how);
   }
+  // Before Linux 5.6, and under a filter: a path of mountinfo has no symbolic links.
+  if (found == -ENOSYS || found == -EPERM) found = sys::openat(root, path + (*path == '/'), O_PATH | O_CLOEXEC | O_NOFOLLOW);
   return reopen_namespace(found, device);
 }
 
