@@ -131,6 +131,7 @@ class NumberSearch {
     }
     return !text.empty();
   }
+
   // --- the namespaces themselves
 
   void look_at(FileDescriptor fd) {

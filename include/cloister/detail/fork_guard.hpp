@@ -123,16 +123,15 @@ class Dumpable {
     give_back();
     ::timespec const until = in(patience);
     if (::pthread_mutex_timedlock(&gate().mutex, &until) != 0) return false;
-    is_taken_ = ::pthread_rwlock_timedwrlock(&gate().users, &until) == 0;
-    if (is_taken_)
-      ::pthread_rwlock_unlock(&gate().users);
-    else
+    if (::pthread_rwlock_timedwrlock(&gate().users, &until) != 0) {
       ::pthread_mutex_unlock(&gate().mutex);
-    if (is_taken_) {
-      add_fork_handler();
-      is_lent_.store(sys::prctl(PR_GET_DUMPABLE) == 1, std::memory_order_relaxed);
+      return false;
     }
-    return is_taken_;
+    ::pthread_rwlock_unlock(&gate().users);
+    is_taken_ = true;
+    add_fork_handler();
+    is_lent_.store(sys::prctl(PR_GET_DUMPABLE) == 1, std::memory_order_relaxed);
+    return true;
   }
   void give_back() noexcept {
     if (is_taken_ && is_lent_.load(std::memory_order_relaxed)) {

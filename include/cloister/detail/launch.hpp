@@ -975,7 +975,7 @@ inline Running launch_sharing(Plan const& plan, FileDescriptor const& init_progr
 }
 
 // Under a reaper PID 1 becomes a program of ours as well, unless the machine forbids memory to be executed, or there is none for its
-// architecture. Nor where others may stop PID 2 before it lets go of our memory: we could not see it.
+// architecture: then it is a forked copy.
 inline Running launch_under_reaper(Plan const& plan) {
   static std::atomic<bool> is_refused{false};
   if (!is_refused.load(std::memory_order_relaxed))
